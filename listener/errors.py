@@ -1,0 +1,72 @@
+"""Our exceptions, in one short tree.
+
+Three kinds only. *Bad input* is refused at the door and knows its HTTP status. *A broken world* (the cluster, a
+registry) is translated once, in its edge, with the original chained. *Our own bugs* have no class here: they are never
+caught by name. Expected ends of a piece of work are values, not exceptions.
+"""
+
+from __future__ import annotations
+
+
+class ListenerError(Exception):
+    """Everything this package raises on purpose."""
+
+
+class SettingsError(ListenerError):
+    """The settings cannot be used. The message names the key and what is expected there."""
+
+
+class InvalidReference(ListenerError, ValueError):
+    """A text that is no image reference. The message holds the text and the reason."""
+
+
+class BadInput(ListenerError):
+    """A request that can never be taken as it is.
+
+    `status` is the HTTP status to answer with.
+    """
+
+    status = 400
+
+
+class MalformedDelivery(BadInput):
+    """The body is not what its dialect sends: no JSON, or not the documented envelope."""
+
+
+class Unauthenticated(BadInput):
+    """The delivery does not carry the secret that its registry's settings ask for."""
+
+    status = 401
+
+
+class UnknownHook(BadInput):
+    """No registry of that name is configured."""
+
+    status = 404
+
+
+class ClusterError(ListenerError):
+    """The Kubernetes API did not do what was asked. The message names the request and its answer."""
+
+
+class ClusterUnavailable(ClusterError):
+    """No answer, or one that says "later": the network, 429, 5xx. Trying again can help.
+
+    `retry_after_seconds` is the server's own advice, where it gave one.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ClusterRefused(ClusterError):
+    """The API server understood and said no: a right, a type or a name is missing. `status` is its HTTP status."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class WatchExpired(ClusterError):
+    """410: the place where the watch should go on is no longer in the server's memory. List again."""
