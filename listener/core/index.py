@@ -1,0 +1,151 @@
+"""Who cares about what, in both directions: streams and workloads as last seen, core's only objects with state.
+
+A repository's push asks which streams it feeds; a tag that moved asks which workloads follow it. Both indexes forget
+exactly what they learned: entries leave with the last one that needed them. Reads are copies, so a caller may put
+while it iterates. This room must not know who feeds it; it relies on being used from one thread.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from listener.core.streams import Repository, Stream, StreamKey
+from listener.core.workloads import Workload, WorkloadKey
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+def is_newer(a: str, b: str) -> bool:
+    """Tell whether resource version `a` is newer than `b` of the same object.
+
+    Compared as integers: documented to be comparable since Kubernetes 1.35, and true of every version before. What is
+    no integer is treated as newer, for to take a state twice is harmless and to miss one is not.
+    """
+    if not (a.isdecimal() and b.isdecimal()):
+        return True
+    return int(a) > int(b)
+
+
+class StreamIndex:
+    """The streams as last seen, found by key and by the repositories that feed them."""
+
+    def __init__(self) -> None:
+        self._streams: dict[StreamKey, Stream] = {}
+        self._fed_by: dict[Repository, set[StreamKey]] = {}
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def put(self, stream: Stream) -> frozenset[str]:
+        """Take a state in; return the tags that now resolve to something else, or to nothing any more.
+
+        A state of the same object that is not newer is ignored, so that an echo or an old page undoes nothing.
+        """
+        before = self._streams.get(stream.key)
+        if before and before.uid == stream.uid and not is_newer(stream.resource_version, before.resource_version):
+            return frozenset()
+        self._streams[stream.key] = stream
+        if before is None or (before.spec_tags, before.repository) != (stream.spec_tags, stream.repository):
+            _drop(self._fed_by, before.repositories() if before else (), stream.key)
+            _add(self._fed_by, stream.repositories(), stream.key)
+        was, now = before.resolve_all() if before else {}, stream.resolve_all()
+        return frozenset(tag for tag in was.keys() | now.keys() if was.get(tag) != now.get(tag))
+
+    def discard(self, key: StreamKey) -> frozenset[str]:
+        """Forget a stream; return the tags that resolved until now."""
+        stream = self._streams.pop(key, None)
+        if stream is None:
+            return frozenset()
+        _drop(self._fed_by, stream.repositories(), key)
+        return frozenset(stream.resolve_all())
+
+    def get(self, key: StreamKey) -> Stream | None:
+        """Return the stream as last seen."""
+        return self._streams.get(key)
+
+    def keys(self, namespace: str | None = None) -> frozenset[StreamKey]:
+        """Return the streams of a namespace, or of all."""
+        return frozenset(key for key in self._streams if namespace in (None, key.namespace))
+
+    def fed_by(self, repository: Repository) -> frozenset[StreamKey]:
+        """Return the streams that take images from a (completed) repository."""
+        return frozenset(self._fed_by.get(repository, ()))
+
+
+class WorkloadIndex:
+    """The workloads with a trigger annotation as last seen, found by key and by the tags they follow."""
+
+    def __init__(self) -> None:
+        self._workloads: dict[WorkloadKey, Workload] = {}
+        self._followers: dict[tuple[StreamKey, str], set[WorkloadKey]] = {}
+
+    def __len__(self) -> int:
+        return len(self._workloads)
+
+    def put(self, workload: Workload) -> bool:
+        """Take a state in; return whether it must be planned: it is new, or what planning reads has changed.
+
+        A state of the same object that is not newer is ignored. A workload without triggers and problems is not kept,
+        and a known one that becomes so is forgotten: nothing is left to plan.
+        """
+        before = self._workloads.get(workload.key)
+        same_object = before is not None and before.uid == workload.uid
+        if before and same_object and not is_newer(workload.resource_version, before.resource_version):
+            return False
+        if not (workload.triggers.valid or workload.triggers.problems):
+            self.discard(workload.key)
+            return False
+        self._workloads[workload.key] = workload
+        if before is None or before.triggers != workload.triggers:
+            _drop(self._followers, _followed(before) if before else (), workload.key)
+            _add(self._followers, _followed(workload), workload.key)
+        return not (before and same_object and _planned(before) == _planned(workload))
+
+    def discard(self, key: WorkloadKey) -> None:
+        """Forget a workload, if it is known."""
+        workload = self._workloads.pop(key, None)
+        if workload:
+            _drop(self._followers, _followed(workload), key)
+
+    def get(self, key: WorkloadKey) -> Workload | None:
+        """Return the workload as last seen."""
+        return self._workloads.get(key)
+
+    def keys(self, kind: str, namespace: str | None = None) -> frozenset[WorkloadKey]:
+        """Return the known workloads of a kind, in a namespace or in all."""
+        return frozenset(key for key in self._workloads if key.kind == kind and namespace in (None, key.namespace))
+
+    def affected(self, stream: StreamKey, tag: str) -> frozenset[WorkloadKey]:
+        """Return the workloads with a trigger on the tag that is not paused."""
+        return frozenset(self._followers.get((stream, tag), ()))
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how many workloads of each kind are known."""
+        return Counter(key.kind for key in self._workloads)
+
+    def invalid(self) -> Mapping[str, int]:
+        """Return how many workloads of each kind have a trigger that cannot be followed."""
+        return Counter(key.kind for key, workload in self._workloads.items() if workload.triggers.problems)
+
+
+def _followed(workload: Workload) -> Iterable[tuple[StreamKey, str]]:
+    return {(trigger.stream, trigger.tag) for trigger in workload.triggers.valid if not trigger.paused}
+
+
+def _planned(workload: Workload) -> tuple[object, ...]:
+    return workload.triggers, workload.containers, workload.init_containers
+
+
+def _add(index: dict[_K, set[_V]], keys: Iterable[_K], value: _V) -> None:
+    for key in keys:
+        index.setdefault(key, set()).add(value)
+
+
+def _drop(index: dict[_K, set[_V]], keys: Iterable[_K], value: _V) -> None:
+    for key in keys:
+        index[key].discard(value)
+        if not index[key]:
+            del index[key]

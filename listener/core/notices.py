@@ -1,0 +1,51 @@
+"""What we tell people about an object: the content of a Kubernetes Event, before anybody sends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from listener.core.streams import StreamKey
+from listener.core.workloads import WorkloadKey
+
+
+class Reason(StrEnum):
+    """Why an Event was written: a closed set, for alerts and `kubectl get events --field-selector reason=…`."""
+
+    TAG_MOVED = "TagMoved"
+    PUSH_REFUSED = "PushRefused"
+    IMAGE_TRIGGERED = "ImageTriggered"
+    TRIGGER_INVALID = "TriggerInvalid"
+    TRIGGER_FAILED = "TriggerFailed"
+
+    @property
+    def is_warning(self) -> bool:
+        return self not in (Reason.TAG_MOVED, Reason.IMAGE_TRIGGERED)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The object a notice is about."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One sentence about one object."""
+
+    subject: Subject
+    reason: Reason
+    message: str
+
+
+def about_stream(key: StreamKey, uid: str) -> Subject:
+    return Subject("image.openshift.io/v1", "ImageStream", key.namespace, key.name, uid)
+
+
+def about_workload(key: WorkloadKey, api_version: str, uid: str) -> Subject:
+    return Subject(api_version, key.kind, key.namespace, key.name, uid)

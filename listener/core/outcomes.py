@@ -1,0 +1,44 @@
+"""How a write to the cluster ended.
+
+Each expected end is a value, so that one workload's failure is data for the one who retries it and never an exception
+that takes its neighbours along.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class End(StrEnum):
+    APPLIED = "applied"
+    """Stored; the reply holds the object as it is now."""
+    STALE = "stale"
+    """Somebody changed the object since we read it (a failed `test`, or 409): look again, then decide anew."""
+    GONE = "gone"
+    """The object does not exist (any more)."""
+    REFUSED = "refused"
+    """The server will not take it as it is: a missing right, an admission webhook, an invalid field."""
+    THROTTLED = "throttled"
+    """429: the server asks us to slow down."""
+    UNREACHABLE = "unreachable"
+    """No answer, or a server error. It may or may not have been stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T]):
+    """The end of one write.
+
+    `stored` is the object as the server answered it, with APPLIED only. `message` is the server's sentence, for a
+    person. `retry_after_seconds` is the server's advice, where it gave one. `may_pass`, with REFUSED, tells that
+    somebody can mend it without a change of the request: a right or a quota is missing.
+    """
+
+    end: End
+    stored: T | None = None
+    message: str = ""
+    retry_after_seconds: float | None = None
+    may_pass: bool = False

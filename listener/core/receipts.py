@@ -1,0 +1,53 @@
+"""What became of a delivery: the answer's body, the log's counts and the metric's label come from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from listener.core.events import Remark
+from listener.core.streams import StreamKey
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How a delivery reached us.
+
+    `received` is a reading of the event loop's clock, `at` the same moment as people write it.
+    """
+
+    delivery_id: str
+    received: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A stream tag that the delivery moved."""
+
+    stream: StreamKey
+    tag: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Everything in `moved` is stored in the cluster.
+
+    `unchanged` are tags that were already there, `ignored` is what was understood and is not for us, `refused` what was
+    meant for us and can never be taken.
+    """
+
+    moved: tuple[Moved, ...] = ()
+    unchanged: tuple[Moved, ...] = ()
+    ignored: tuple[Remark, ...] = ()
+    refused: tuple[Remark, ...] = ()
+
+    @property
+    def outcome(self) -> str:
+        """One word for the whole delivery: the worst that a person should look at first."""
+        if self.refused:
+            return "refused"
+        if self.moved:
+            return "moved"
+        return "unchanged" if self.unchanged else "ignored"

@@ -1,0 +1,233 @@
+"""From a workload and its tags to the patch, or to nothing to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import jsonpatch
+import pytest
+
+from listener.core import patches
+from listener.core.patches import ImageChange, PatchPlan
+from listener.core.streams import Resolved, StreamKey
+from listener.core.triggers import Trigger, Triggers
+from listener.core.workloads import KINDS, Container, Kind, Workload, WorkloadKey
+
+DEPLOYMENT = KINDS[0]
+NOW = datetime(2026, 11, 23, 2, 38, 6, 999_999, tzinfo=timezone(timedelta(hours=2)))
+WEB, API = StreamKey("shop", "web"), StreamKey("shop", "api")
+NEW_WEB = Resolved("r.io/shop/web@sha256:new", "sha256:new", 4)
+NEW_API = Resolved("r.io/shop/api@sha256:api", "sha256:api", 2)
+TAGS = {(WEB, "latest"): NEW_WEB, (API, "latest"): NEW_API}
+
+
+def trigger(
+    container: str | int = "web",
+    key: StreamKey = WEB,
+    *,
+    tag: str = "latest",
+    paused: bool = False,
+    section: Any = "containers",
+) -> Trigger:
+    return Trigger(key, tag, section, container, paused, f"PATH[{container}]")
+
+
+def workload(*valid: Trigger, problems: tuple[str, ...] = (), web: str = "r.io/shop/web@sha256:old") -> Workload:
+    return Workload(
+        WorkloadKey("Deployment", "shop", "web"),
+        "uid",
+        "1",
+        Triggers(valid, problems),
+        (Container("web", web), Container("api", "old-api")),
+        (Container("migrate", "old-migrate"),),
+    )
+
+
+def plan(
+    found: Workload,
+    kind: Kind = DEPLOYMENT,
+    tags: Mapping[tuple[StreamKey, str], Resolved] = TAGS,
+    deliveries: Mapping[StreamKey, str] | None = None,
+    *,
+    change_cause: bool = True,
+) -> PatchPlan:
+    return patches.plan(
+        found,
+        kind,
+        lambda stream, tag: tags.get((stream, tag)),
+        now=NOW,
+        delivery=lambda stream, _tag: (deliveries or {}).get(stream),
+        change_cause=change_cause,
+    )
+
+
+def test_the_whole_patch_of_one_container() -> None:
+    assert plan(workload(trigger()), deliveries={WEB: "d-1"}) == PatchPlan(
+        (
+            {"op": "test", "path": "/spec/template/spec/containers/0/name", "value": "web"},
+            {
+                "op": "replace",
+                "path": "/spec/template/spec/containers/0/image",
+                "value": "r.io/shop/web@sha256:new",
+            },
+            {
+                "op": "add",
+                "path": "/metadata/annotations/imagestreams.dev~1last-triggered",
+                "value": '{"stream":"shop/web","tag":"latest","generation":4,"digest":"sha256:new",'
+                '"time":"2026-11-23T00:38:06Z","delivery":"d-1"}',
+            },
+            {
+                "op": "add",
+                "path": "/metadata/annotations/kubernetes.io~1change-cause",
+                "value": "shop/web:latest -> r.io/shop/web@sha256:new",
+            },
+        ),
+        (ImageChange("web", "r.io/shop/web@sha256:old", "r.io/shop/web@sha256:new", WEB, "latest", "sha256:new"),),
+        (),
+    )
+
+
+def annotation(found: PatchPlan, name: str) -> str | None:
+    path = "/metadata/annotations/" + name.replace("/", "~1")
+    return next((str(operation["value"]) for operation in found.operations if operation["path"] == path), None)
+
+
+def test_an_unknown_delivery_is_left_out() -> None:
+    why = json.loads(annotation(plan(workload(trigger())), patches.LAST_TRIGGERED) or "")
+    assert "delivery" not in why
+    assert why["time"] == "2026-11-23T00:38:06Z"
+
+
+def test_the_change_cause_can_be_switched_off() -> None:
+    found = plan(workload(trigger()), change_cause=False)
+    assert annotation(found, patches.CHANGE_CAUSE) is None
+    assert annotation(found, patches.LAST_TRIGGERED) is not None
+
+
+def test_several_changes_travel_in_one_patch_that_tells_all_of_them() -> None:
+    found = plan(workload(trigger(), trigger("api", API), trigger("migrate")), deliveries={WEB: "d-web", API: "d-api"})
+    assert [operation["path"] for operation in found.operations] == [
+        "/spec/template/spec/containers/0/name",
+        "/spec/template/spec/containers/0/image",
+        "/spec/template/spec/containers/1/name",
+        "/spec/template/spec/containers/1/image",
+        "/spec/template/spec/initContainers/0/name",
+        "/spec/template/spec/initContainers/0/image",
+        "/metadata/annotations/imagestreams.dev~1last-triggered",
+        "/metadata/annotations/kubernetes.io~1change-cause",
+    ]
+    assert [change.container for change in found.changes] == ["web", "api", "migrate"]
+    assert annotation(found, patches.CHANGE_CAUSE) == (
+        "shop/web:latest -> r.io/shop/web@sha256:new, shop/api:latest -> r.io/shop/api@sha256:api"
+    )
+    why = json.loads(annotation(found, patches.LAST_TRIGGERED) or "")
+    assert (why["stream"], why["delivery"]) == ("shop/web", "d-web")
+
+
+NOTHING = PatchPlan((), (), ())
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(workload(), id="no triggers"),
+        pytest.param(workload(trigger(paused=True)), id="paused"),
+        pytest.param(workload(trigger("gone", paused=True)), id="paused, and its container is missing"),
+        pytest.param(workload(trigger(tag="v9")), id="the tag points at nothing yet"),
+        pytest.param(workload(trigger(), web=NEW_WEB.pull_spec), id="the image is already the one"),
+    ],
+)
+def test_nothing_to_do(found: Workload) -> None:
+    assert plan(found) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("found", "changed", "told"),
+    [
+        pytest.param(
+            workload(trigger("gone"), trigger("api", API)), ["api"], "no container 'gone'", id="a missing container"
+        ),
+        pytest.param(workload(trigger(7), trigger("api", API)), ["api"], "no containers[7]", id="a missing index"),
+        pytest.param(
+            workload(trigger("gone", tag="v9"), trigger("api", API)), ["api"], "'gone'", id="missing, and waiting too"
+        ),
+        pytest.param(
+            workload(trigger("web"), trigger(0, API)),
+            ["web"],
+            "fieldPath PATH[0]: PATH[web] sets container 'web' already",
+            id="two entries reach one container",
+        ),
+        pytest.param(
+            workload(trigger("migrate", section="initContainers"), trigger("migrate", API)),
+            ["migrate"],
+            "'migrate' already",
+            id="two entries reach one container by falling back",
+        ),
+        pytest.param(
+            workload(trigger(tag="v9"), trigger(0, API)), [], "'web' already", id="the first has it though it waits"
+        ),
+        pytest.param(
+            workload(trigger(paused=True), trigger(0, API)), [], "'web' already", id="the first has it though paused"
+        ),
+        pytest.param(
+            workload(trigger(), problems=("bad entry",)), ["web"], "bad entry", id="problems of the annotation"
+        ),
+    ],
+)
+def test_a_problem_stops_no_other_trigger(found: Workload, changed: list[str], told: str) -> None:
+    planned = plan(found)
+    assert [change.container for change in planned.changes] == changed
+    assert bool(planned.operations) == bool(changed)
+    (problem,) = planned.problems
+    assert told in problem
+
+
+def test_an_image_that_was_never_set_is_added() -> None:
+    found = plan(workload(trigger(), web=""))
+    assert found.operations[1]["op"] == "add"
+    assert found.changes[0].before == ""
+
+
+def test_a_reference_tag_is_set_as_it_was_recorded() -> None:
+    found = plan(workload(trigger()), tags={(WEB, "latest"): Resolved("quay.io/app:floating", "", 1)})
+    assert found.changes[0].after == "quay.io/app:floating"
+    assert json.loads(annotation(found, patches.LAST_TRIGGERED) or "")["digest"] == ""
+
+
+@pytest.mark.parametrize(
+    "kind", [*KINDS, Kind("Odd", "x.io/v1", "odds", ("spec", "a/b~c"))], ids=lambda kind: kind.name
+)
+@pytest.mark.parametrize("image", ["old", ""])
+def test_the_patch_applies_to_the_object_and_to_no_other(kind: Kind, image: str) -> None:
+    container = {"name": "web", "image": image} if image else {"name": "web"}
+    body: dict[str, Any] = {"containers": [container, {"name": "api", "image": "old-api"}]}
+    spec = body
+    for part in reversed(kind.pod_spec_path):
+        body = {part: body}
+    body["metadata"] = {"annotations": {"image.openshift.io/triggers": "…"}}
+    operations = list(plan(workload(trigger(), trigger("api", API), web=image), kind).operations)
+
+    jsonpatch.apply_patch(body, operations, in_place=True)
+
+    assert [c["image"] for c in spec["containers"]] == [NEW_WEB.pull_spec, NEW_API.pull_spec]
+    assert set(body["metadata"]["annotations"]) == {
+        "image.openshift.io/triggers",
+        patches.LAST_TRIGGERED,
+        patches.CHANGE_CAUSE,
+    }
+    spec["containers"].reverse()
+    with pytest.raises(jsonpatch.JsonPatchTestFailed):
+        jsonpatch.apply_patch(body, operations)
+
+
+def test_the_planned_state_needs_no_second_patch() -> None:
+    first = plan(workload(trigger()))
+    assert plan(workload(trigger(), web=first.changes[0].after)) == NOTHING
+
+
+def test_the_time_is_written_in_utc() -> None:
+    assert NOW.astimezone(UTC).hour == 0
+    assert '"time":"2026-11-23T00:38:06Z"' in (annotation(plan(workload(trigger())), patches.LAST_TRIGGERED) or "")

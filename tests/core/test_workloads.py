@@ -1,0 +1,67 @@
+"""The kinds we know, and what ten thousand workloads cost."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from sys import intern
+
+import pytest
+
+from listener.core import triggers
+from listener.core.index import WorkloadIndex
+from listener.core.workloads import KINDS, Container, Workload, WorkloadKey
+
+
+def test_keys_are_written_as_people_do() -> None:
+    assert str(WorkloadKey("Deployment", "shop", "web")) == "deployment shop/web"
+
+
+@pytest.mark.parametrize(
+    ("kind", "where"),
+    [
+        ("Deployment", "apps/v1 deployments spec.template.spec"),
+        ("StatefulSet", "apps/v1 statefulsets spec.template.spec"),
+        ("DaemonSet", "apps/v1 daemonsets spec.template.spec"),
+        ("CronJob", "batch/v1 cronjobs spec.jobTemplate.spec.template.spec"),
+    ],
+)
+def test_knows_where_the_pod_spec_stands(kind: str, where: str) -> None:
+    found = next(k for k in KINDS if k.name == kind)
+    assert f"{found.api_version} {found.plural} {'.'.join(found.pod_spec_path)}" == where
+
+
+def test_a_workload_and_its_entries_stay_below_two_kibibytes_though_each_follows_its_own_tag() -> None:
+    count = 2_000
+    tracemalloc.start()
+    try:
+        workloads = WorkloadIndex()
+        for n in range(count):
+            workloads.put(_realistic(n))
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(workloads) == count
+    assert used / count <= 2048
+
+
+def _realistic(n: int) -> Workload:
+    text = json.dumps(
+        [
+            {
+                "from": {"kind": "ImageStreamTag", "name": f"application-{n}:latest", "namespace": "images"},
+                "fieldPath": 'spec.template.spec.containers[?(@.name=="application")].image',
+            }
+        ]
+    )
+    return Workload(
+        WorkloadKey("Deployment", intern(f"team-{n % 50}"), f"application-{n}"),
+        f"01234567-89ab-cdef-0123-{n:012}",
+        str(100_000_000 + n),
+        triggers.parse(text, namespace=f"team-{n % 50}", pod_spec_path=KINDS[0].pod_spec_path),
+        (
+            Container(intern("application"), f"registry.example.com/team/application-{n}@sha256:{n:064}"),
+            Container(intern("sidecar"), f"registry.example.com/platform/sidecar@sha256:{n:064}"),
+        ),
+        (),
+    )
