@@ -1,0 +1,39 @@
+"""How registries say that something was pushed: one module per product, all of one shape, and the table naming them.
+
+A dialect turns a raw delivery into what it holds. Whether the sender may say so was decided before; whether it is
+true is decided later. A dialect must not know another one, a web framework, or the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from listener.core.events import Delivery, Parsed
+from listener.dialects import distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One product's way to say it.
+
+    `recognises` never raises. `parse` raises `MalformedDelivery` if the body is not what the product sends, and
+    nothing else.
+    """
+
+    name: str
+    recognises: Callable[[Delivery], bool]
+    parse: Callable[[Delivery], Parsed]
+
+
+# In the order in which `detect` asks: the surer signs first.
+DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
+    {dialect.name: dialect for dialect in (Dialect("distribution", distribution.recognises, distribution.parse),)}
+)
+
+
+def detect(delivery: Delivery) -> Dialect | None:
+    """Return the dialect a delivery is written in, None if it is none we know. For the setting `auto`."""
+    return next((dialect for dialect in DIALECTS.values() if dialect.recognises(delivery)), None)
