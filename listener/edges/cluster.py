@@ -1,0 +1,466 @@
+"""The Kubernetes API: lists, watches, patches, and every error translated once. The only file that knows
+kubernetes_asyncio.
+
+From the library come configuration, TLS, credentials and the HTTP session; requests and replies are bytes. Its typed
+models cost a hundred times more, its Watch has neither back-off nor a way past 410, and the session is plain aiohttp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import msgspec
+import structlog
+from kubernetes_asyncio import config as kube_config
+from kubernetes_asyncio.client import ApiClient, Configuration
+from yarl import URL
+
+from listener.core.changes import Gone, Mark, Page, Seen
+from listener.core.history import TagHistory
+from listener.core.notices import Notice
+from listener.core.outcomes import End, Outcome
+from listener.core.streams import Stream, StreamKey
+from listener.core.workloads import Kind, Workload, WorkloadKey
+from listener.edges import objects
+from listener.errors import ClusterRefused, ClusterUnavailable, SettingsError, WatchExpired
+
+log = structlog.get_logger()
+
+FIELD_MANAGER = "imagestream-listener"
+STREAMS_PATH = "/apis/image.openshift.io/v1"
+
+_PAGE_SIZE = 500  # some 2.6 MB of Deployments: 5 ms to decode, so the loop never blocks
+_LINE_LIMIT = 32 * 1024 * 1024  # one watch event; etcd refuses objects over 1.5 MiB, JSON escapes can multiply that
+_REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30)
+_LIST_TIMEOUT = aiohttp.ClientTimeout(total=120)
+# The server ends a watch after `timeoutSeconds`. Bookmarks come about once a minute, so a connection that is silent for
+# much longer is dead without knowing it (a black hole): read on from where we were, on a new one.
+_WATCH_SECONDS = (240, 480)
+_WATCH_SILENCE = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=100)
+_TOKEN_REFRESH_SECONDS = 60
+_DEFAULT_KUBECONFIG = str(Path("~/.kube/config").expanduser())
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _ListMetadata(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMetadata
+    items: list[msgspec.Raw] | None = None
+
+
+class _WatchEvent(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _NameOnly(msgspec.Struct):
+    metadata: objects.Metadata
+
+
+class _Status(msgspec.Struct):
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+_decode_list = msgspec.json.Decoder(_List).decode
+_decode_event = msgspec.json.Decoder(_WatchEvent).decode
+_decode_name = msgspec.json.Decoder(_NameOnly).decode
+_decode_status = msgspec.json.Decoder(_Status).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Cluster:
+    """One API server. Use as a context manager, or `close()` it."""
+
+    def __init__(self, api: ApiClient, refresher: asyncio.Task[None] | None = None) -> None:
+        self._api = api
+        self._session: aiohttp.ClientSession = api.rest_client.pool_manager
+        self._host: str = api.configuration.host.rstrip("/")
+        self._refresher = refresher
+        rest = api.rest_client
+        self._request_options: dict[str, Any] = {}
+        if rest.server_hostname:
+            self._request_options["server_hostname"] = rest.server_hostname
+        if rest.proxy:
+            self._request_options |= {"proxy": rest.proxy, "proxy_headers": rest.proxy_headers}
+
+    @classmethod
+    async def connect(
+        cls, *, kubeconfig: str | None = None, context: str | None = None, max_connections: int = 200
+    ) -> Self:
+        """Read the configuration; nothing is sent yet.
+
+        Without `kubeconfig`: the Pod's service account if we run in one, else $KUBECONFIG, else ~/.kube/config. Each
+        watch pins one of `max_connections`.
+
+        Raises SettingsError when there is no usable configuration.
+        """
+        configuration = Configuration()
+        configuration.connection_pool_maxsize = max_connections
+        refresher = None
+        in_pod = kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ
+        try:
+            if in_pod:
+                kube_config.load_incluster_config(client_configuration=configuration)
+            else:
+                file = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT_KUBECONFIG
+                loader = await kube_config.load_kube_config(
+                    config_file=file, context=context, client_configuration=configuration, persist_config=False
+                )
+                # Only exec plugins and gcp are renewed by the loader; for any other user this ends at once.
+                refresher = asyncio.create_task(
+                    kube_config.refresh_token(loader, configuration, _TOKEN_REFRESH_SECONDS), name="token-refresh"
+                )
+            api = ApiClient(configuration)
+        except (kube_config.ConfigException, OSError, ssl.SSLError, ValueError) as error:
+            where = "the Pod's service account" if in_pod else f"kubeconfig {file}"
+            raise SettingsError(f"{where} cannot be used: {error}. Name a usable one with --kubeconfig") from error
+        return cls(api, refresher)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._refresher is not None:
+            self._refresher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._refresher
+        await self._api.close()
+
+    # What is followed
+
+    def streams(self, namespace: str | None = None) -> Collection[StreamKey, Stream]:
+        """The image streams of one namespace, or of all."""
+        return Collection(self, STREAMS_PATH, "imagestreams", namespace, objects.read_stream, StreamKey)
+
+    def workloads(self, kind: Kind, namespace: str | None = None) -> Collection[WorkloadKey, Workload]:
+        """The workloads of one kind, of one namespace or of all."""
+
+        def read(raw: bytes | msgspec.Raw) -> Workload:
+            return objects.read_workload(kind, raw)
+
+        def key(namespace: str, name: str) -> WorkloadKey:
+            return WorkloadKey(kind.name, namespace, name)
+
+        return Collection(self, _group_path(kind.api_version), kind.plural, namespace, read, key)
+
+    # What is read and written by name
+
+    async def get_stream(self, key: StreamKey) -> Stream | None:
+        """The stream as it is now; None if there is none. Raises ClusterError."""
+        return await self.streams(key.namespace).get(key.name)
+
+    async def get_workload(self, kind: Kind, key: WorkloadKey) -> Workload | None:
+        """The workload as it is now; None if there is none. Raises ClusterError."""
+        return await self.workloads(kind, key.namespace).get(key.name)
+
+    async def create_stream(self, key: StreamKey) -> Outcome[Stream]:
+        """Create an empty stream. STALE means that somebody else just did."""
+        body = {
+            "apiVersion": "image.openshift.io/v1",
+            "kind": "ImageStream",
+            "metadata": {"name": key.name, "namespace": key.namespace},
+        }
+        path = _path(STREAMS_PATH, "imagestreams", key.namespace)
+        return await self._write("POST", path, body, "application/json", objects.read_stream)
+
+    async def store_tags(self, stream: Stream, histories: Iterable[TagHistory]) -> Outcome[Stream]:
+        """Replace `status.tags`, if the stream is still at the resource version of `stream`; else STALE."""
+        body = {
+            "metadata": {"resourceVersion": stream.resource_version},
+            "status": {"tags": objects.write_tags(histories)},
+        }
+        path = _path(STREAMS_PATH, "imagestreams", stream.key.namespace, stream.key.name, "status")
+        return await self._write("PATCH", path, body, "application/merge-patch+json", objects.read_stream)
+
+    async def patch_workload(
+        self, kind: Kind, key: WorkloadKey, operations: Sequence[Mapping[str, Any]]
+    ) -> Outcome[Workload]:
+        """Send one JSON Patch. A failed `test` is STALE."""
+        path = _path(_group_path(kind.api_version), kind.plural, key.namespace, key.name)
+        return await self._write(
+            "PATCH",
+            path,
+            operations,
+            "application/json-patch+json",
+            lambda raw: objects.read_workload(kind, raw),
+        )
+
+    async def create_event(self, name: str, notice: Notice, *, count: int, first: str, last: str) -> Outcome[None]:
+        """Write a new Event. `first` and `last` are RFC 3339 times."""
+        body = objects.write_event(name, notice, count=count, first=first, last=last)
+        path = _path("/api/v1", "events", body["metadata"]["namespace"])
+        return await self._write("POST", path, body, "application/json", lambda _: None)
+
+    async def repeat_event(self, name: str, notice: Notice, *, count: int, last: str) -> Outcome[None]:
+        """Say that an Event of ours happened again. GONE when the server has forgotten it."""
+        body = {"count": count, "lastTimestamp": last, "message": notice.message}
+        path = _path("/api/v1", "events", notice.subject.namespace, name)
+        return await self._write("PATCH", path, body, "application/merge-patch+json", lambda _: None)
+
+    # Requests
+
+    async def _write(
+        self, method: str, path: str, body: object, content_type: str, read: Callable[[bytes], V]
+    ) -> Outcome[V]:
+        try:
+            status, headers, answer = await self._send(
+                method, path, {"fieldManager": FIELD_MANAGER}, _encode(body), content_type
+            )
+        except ClusterUnavailable as error:
+            return Outcome(End.UNREACHABLE, message=str(error))
+        if status in (200, 201):
+            return Outcome(End.APPLIED, read(answer))
+        message = _message(answer)
+        match status:
+            case 404:
+                return Outcome(End.GONE, message=message)
+            case 409:
+                return Outcome(End.STALE, message=message)
+            case 422 if content_type == "application/json-patch+json" and _is_failed_patch(answer):
+                return Outcome(End.STALE, message=message)
+            case 429:
+                return Outcome(End.THROTTLED, message=message, retry_after_seconds=_retry_after(headers))
+            case status if status >= 500:
+                return Outcome(End.UNREACHABLE, message=message, retry_after_seconds=_retry_after(headers))
+        return Outcome(End.REFUSED, message=message, may_pass=status in (401, 403))
+
+    async def read(self, path: str, query: Mapping[str, str], *, limits: aiohttp.ClientTimeout) -> bytes:
+        """GET a body. Raises ClusterUnavailable, ClusterRefused (with its status), WatchExpired (410)."""
+        status, headers, answer = await self._send("GET", path, query, limits=limits)
+        if status == 200:
+            return answer
+        raise _refusal(f"GET {path}", status, headers, answer)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes | None = None,
+        content_type: str | None = None,
+        *,
+        limits: aiohttp.ClientTimeout = _REQUEST_TIMEOUT,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        try:
+            async with self._session.request(
+                method,
+                self._url(path, query),
+                data=body,
+                headers=await self._headers(content_type),
+                timeout=limits,
+                **self._request_options,
+            ) as response:
+                return response.status, response.headers, await response.read()
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            raise ClusterUnavailable(f"{method} {path}: no answer from {self._host}: {_reason(error)}") from error
+
+    @contextlib.asynccontextmanager
+    async def stream(self, path: str, query: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes]]:
+        """GET a body that comes line by line, for as long as it comes. Raises as `read` does."""
+        try:
+            async with self._session.get(
+                self._url(path, query),
+                headers=await self._headers(None),
+                timeout=_WATCH_SILENCE,
+                **self._request_options,
+            ) as response:
+                if response.status != 200:
+                    raise _refusal(f"GET {path}", response.status, response.headers, await response.read())
+                yield _lines(response.content)
+        except (aiohttp.ClientError, OSError) as error:
+            raise ClusterUnavailable(f"GET {path}: the answer broke off: {_reason(error)}") from error
+
+    def _url(self, path: str, query: Mapping[str, str]) -> URL:
+        return URL(f"{self._host}{path}?{urlencode(query)}", encoded=True)
+
+    async def _headers(self, content_type: str | None) -> dict[str, str]:
+        headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"])
+        return headers
+
+
+class Collection(Generic[K, V]):
+    """The objects of one resource, in one namespace or in all: to list, to follow, to get one."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        group_path: str,
+        plural: str,
+        namespace: str | None,
+        read: Callable[[bytes | msgspec.Raw], V],
+        key: Callable[[str, str], K],
+    ) -> None:
+        self._cluster = cluster
+        self._path = _path(group_path, plural, namespace)
+        self._read = read
+        self._key = key
+        self.resource = plural
+        self.namespace = namespace
+
+    def __str__(self) -> str:
+        return f"{self.resource} in {self.namespace}" if self.namespace else self.resource
+
+    async def pages(self) -> AsyncIterator[Page[K, V]]:
+        """List everything, page by page.
+
+        Raises ClusterError; WatchExpired when the list took too long to go on with.
+        """
+        query = {"limit": str(_PAGE_SIZE)}
+        while True:
+            answer = await self._cluster.read(self._path, query, limits=_LIST_TIMEOUT)
+            try:
+                page = _decode_list(answer)
+            except msgspec.DecodeError as error:
+                raise ClusterUnavailable(f"GET {self._path}: not a list: {error}") from error
+            found = [self._try_read(raw) for raw in page.items or ()]
+            keys = frozenset(self._key_of(raw) for raw in page.items or ())
+            yield Page(tuple(value for value in found if value is not None), keys, page.metadata.resource_version)
+            if not page.metadata.continue_:
+                return
+            query = {"limit": str(_PAGE_SIZE), "continue": page.metadata.continue_}
+
+    async def changes(self, resource_version: str) -> AsyncIterator[Seen[V] | Gone[K] | Mark]:
+        """Follow what changes after `resource_version` until the server ends the watch (some minutes).
+
+        Raises ClusterError; WatchExpired when the server no longer remembers that far back.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(random.randint(*_WATCH_SECONDS)),  # noqa: S311 - spreads load, keeps no secret
+        }
+        async with self._cluster.stream(self._path, query) as lines:
+            async for line in lines:
+                yield self._change(line)
+
+    async def get(self, name: str) -> V | None:
+        path = f"{self._path}/{quote(name, safe='')}"
+        try:
+            return self._read(await self._cluster.read(path, {}, limits=_REQUEST_TIMEOUT))
+        except ClusterRefused as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+
+    def _change(self, line: bytes) -> Seen[V] | Gone[K] | Mark:
+        try:
+            event = _decode_event(line)
+            if event.type == "ERROR":
+                status = _decode_status(event.object)
+                raise _refusal(f"watch {self._path}", status.code, {}, bytes(event.object))
+            metadata = _decode_name(event.object).metadata
+        except msgspec.DecodeError as error:
+            raise ClusterUnavailable(f"watch {self._path}: not a watch event: {error}") from error
+        if event.type == "BOOKMARK":
+            return Mark(metadata.resource_version)
+        if event.type == "DELETED":
+            return Gone(self._key(metadata.namespace, metadata.name), metadata.resource_version)
+        value = self._try_read(event.object)
+        if value is None:
+            return Mark(metadata.resource_version)
+        return Seen(value, metadata.resource_version)
+
+    def _key_of(self, raw: msgspec.Raw) -> K:
+        metadata = _decode_name(raw).metadata
+        return self._key(metadata.namespace, metadata.name)
+
+    def _try_read(self, raw: msgspec.Raw) -> V | None:
+        """Read one object. One of an unknown shape is logged and passed over: it must not hide all the others."""
+        try:
+            return self._read(raw)
+        except msgspec.ValidationError as error:
+            log.error(
+                "cluster.object_unreadable", resource=self.resource, object=str(self._key_of(raw)), reason=str(error)
+            )
+            return None
+
+
+def _group_path(api_version: str) -> str:
+    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+
+
+def _path(group_path: str, plural: str, namespace: str | None, *rest: str) -> str:
+    """Build a request path. Names are quoted: some come from outside, and none may climb out of its place."""
+    parts = ["namespaces", namespace, plural, *rest] if namespace else [plural, *rest]
+    return "/".join([group_path, *(quote(part, safe="") for part in parts)])
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Split at newlines. aiohttp's own readline gives up at its buffer's size, which a large object exceeds."""
+    rest = bytearray()
+    async for chunk in content.iter_any():
+        rest += chunk
+        if b"\n" not in chunk:
+            if len(rest) > _LINE_LIMIT:
+                raise ClusterUnavailable(f"a watch event is larger than {_LINE_LIMIT} bytes")
+            continue
+        *whole, tail = bytes(rest).split(b"\n")
+        rest = bytearray(tail)
+        for line in whole:
+            if line:
+                yield line
+
+
+def _message(answer: bytes) -> str:
+    """The server's own sentence, from its Status object, cut to a length that a log line bears."""
+    try:
+        message = _decode_status(answer).message
+    except msgspec.DecodeError:
+        message = answer[:300].decode(errors="replace")
+    return message[:1000]
+
+
+def _is_failed_patch(answer: bytes) -> bool:
+    """Tell a failed `test` (or a path that is not there any more) from an object that somebody finds invalid.
+
+    Both are 422 Invalid. Validation fills `details` with the object and the fields, an admission webhook names itself;
+    a patch that did not fit leaves `details` empty.
+    """
+    try:
+        status = msgspec.json.decode(answer, type=dict)
+    except msgspec.DecodeError:
+        return False
+    return not status.get("details") and not str(status.get("message")).startswith("admission webhook")
+
+
+def _refusal(what: str, status: int, headers: Mapping[str, str], answer: bytes) -> Exception:
+    message = f"{what}: {status} {_message(answer)}"
+    if status == 410:
+        return WatchExpired(message)
+    if status == 429 or status >= 500:
+        return ClusterUnavailable(message, retry_after_seconds=_retry_after(headers))
+    return ClusterRefused(message, status=status)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Kubernetes sends whole seconds only."""
+    value = headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else None
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__

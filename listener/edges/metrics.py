@@ -1,0 +1,117 @@
+"""Prometheus: what can be counted from outside.
+
+Every label comes from a closed set; seconds are the only unit of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+# A second series for each counter, with the time of its birth, which no query of ours needs.
+disable_created_metrics()
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """All of them, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self._hooks = Counter("listener_hooks", "Deliveries answered.", ["registry", "outcome"], registry=registry)
+        self._hook_seconds = Histogram(
+            "listener_hook_seconds",
+            "From a delivery's arrival to its answer.",
+            ["registry"],
+            buckets=_FAST,
+            registry=registry,
+        )
+        self._moves = Counter("listener_tag_moves", "Stream tags that moved.", ["cause"], registry=registry)
+        self._patches = Counter(
+            "listener_patches", "Patches sent to workloads.", ["kind", "outcome"], registry=registry
+        )
+        self._patch_seconds = Histogram(
+            "listener_patch_seconds",
+            "The time the API server took for a patch.",
+            ["kind"],
+            buckets=_FAST,
+            registry=registry,
+        )
+        self._to_stored = Histogram(
+            "listener_hook_to_stored_seconds",
+            "From a delivery's arrival to the tag history being stored.",
+            buckets=_FAST,
+            registry=registry,
+        )
+        self._to_patched = Histogram(
+            "listener_hook_to_patched_seconds",
+            "From a delivery's arrival to each workload's patch being stored.",
+            buckets=_LONG,
+            registry=registry,
+        )
+        self._in_flight = Gauge("listener_fan_out_in_flight", "Patches under way.", registry=registry)
+        self._events_dropped = Counter(
+            "listener_events_dropped", "Kubernetes Events left out because too many were waiting.", registry=registry
+        )
+
+    def expose(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)
+
+    def watch(self, name: str, help_text: str, label: str | None, read: Callable[[], Mapping[str, float]]) -> None:
+        """Add a gauge that is read when it is asked for; the mapping's keys are the label's values ("" without a
+        label).
+        """
+        self.registry.register(_Reading(name, help_text, label, read))
+
+    def hook_answered(self, registry: str, outcome: str, seconds: float) -> None:
+        self._hooks.labels(registry, outcome).inc()
+        self._hook_seconds.labels(registry).observe(seconds)
+
+    def tag_moved(self, cause: str) -> None:
+        self._moves.labels(cause).inc()
+
+    def stored(self, seconds: float) -> None:
+        self._to_stored.observe(seconds)
+
+    def patched(self, kind: str, end: str, seconds: float) -> None:
+        self._patches.labels(kind, end).inc()
+        self._patch_seconds.labels(kind).observe(seconds)
+
+    def patched_after_hook(self, seconds: float) -> None:
+        self._to_patched.observe(seconds)
+
+    def in_flight(self, change: int) -> None:
+        self._in_flight.inc(change)
+
+    def event_dropped(self) -> None:
+        self._events_dropped.inc()
+
+
+class _Reading(Collector):
+    def __init__(self, name: str, help_text: str, label: str | None, read: Callable[[], Mapping[str, float]]) -> None:
+        self._name = name
+        self._help = help_text
+        self._label = label
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        return [self._family()]
+
+    def collect(self) -> Iterable[Metric]:
+        family = self._family()
+        for value, number in self._read().items():
+            family.add_metric([value] if self._label else [], number)
+        return [family]
+
+    def _family(self) -> GaugeMetricFamily:
+        return GaugeMetricFamily(self._name, self._help, labels=[self._label] if self._label else [])

@@ -1,0 +1,56 @@
+"""Secrets, from files or the environment. A file is read again when it changes, so a rotation needs no restart."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import structlog
+
+from listener.errors import SettingsError
+
+log = structlog.get_logger()
+
+
+class Secret:
+    """One secret. Its value appears in no `repr`, no log and no message."""
+
+    def __init__(self, *, file: Path | None = None, env: str | None = None) -> None:
+        """Read it once, so that a wrong name stops the start. Raises SettingsError."""
+        self._file = file
+        self._stamp: tuple[int, int, int] | None = None
+        self._value = b""
+        if file is not None:
+            try:
+                self._read(file)
+            except OSError as error:
+                raise SettingsError(f"secretFile {file} cannot be read: {error.strerror}") from error
+            source = f"secretFile {file}"
+        else:
+            self._value = os.environ.get(env or "", "").encode()
+            source = f"secretEnv {env}"
+        if not self._value:
+            raise SettingsError(f"{source} is empty or not set; it must hold the secret")
+
+    def __repr__(self) -> str:
+        return f"Secret({self._file or 'environment'})"
+
+    def value(self) -> bytes:
+        """The secret as it is now. While its file cannot be read, or is empty, the last good one."""
+        if self._file is not None:
+            try:
+                self._read(self._file)
+            except OSError as error:
+                log.warning("secret.unreadable", file=str(self._file), reason=error.strerror)
+        return self._value
+
+    def _read(self, file: Path) -> None:
+        found = file.stat()
+        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if stamp == self._stamp:
+            return
+        # Editors and `echo` end a file with a newline that nobody means as part of a secret.
+        value = file.read_bytes().rstrip(b"\r\n")
+        if value or not self._value:
+            self._value = value
+        self._stamp = stamp

@@ -1,0 +1,4 @@
+"""Order, bounds, retries and shutdown: asyncio without libraries.
+
+What a room needs from outside it declares as a Protocol.
+"""

@@ -1,0 +1,138 @@
+"""Send Events, behind the work they tell of. They never compete with patches, and a flood of them says what it left
+out.
+
+A notice that equals one sent before raises that Event's count instead of making a new one. While workloads wait for
+their patch nothing is sent; then at most `per_second`. What does not fit into the queue is dropped and counted: the
+metric and the log tell all of it, an Event is for the person who looks at one object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from listener.core.notices import Notice
+from listener.core.outcomes import End, Outcome
+
+log = structlog.get_logger()
+
+
+class EventStore(Protocol):
+    """The cluster, as far as Events are written."""
+
+    async def create_event(self, name: str, notice: Notice, *, count: int, first: str, last: str) -> Outcome[None]: ...
+
+    async def repeat_event(self, name: str, notice: Notice, *, count: int, last: str) -> Outcome[None]: ...
+
+
+class Work(Protocol):
+    """What goes before Events."""
+
+    async def idle(self) -> None: ...
+
+
+class Meter(Protocol):
+    def event_dropped(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Pending:
+    count: int
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    name: str
+    count: int
+
+
+class Recorder:
+    """Takes notices at once, sends them when there is room."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        work: Work,
+        meter: Meter,
+        now: Callable[[], datetime],
+        *,
+        per_second: float = 10,
+        queue_limit: int = 1000,
+        remembered: int = 4000,
+    ) -> None:
+        self._store = store
+        self._work = work
+        self._meter = meter
+        self._now = now
+        self._interval = 1 / per_second
+        self._queue_limit = queue_limit
+        self._remembered = remembered
+        self._pending: OrderedDict[Notice, _Pending] = OrderedDict()
+        self._sent: OrderedDict[Notice, _Sent] = OrderedDict()
+        self._arrived = asyncio.Event()
+        self._dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def record(self, notice: Notice) -> None:
+        """Ask for an Event. Returns at once."""
+        now = self._now()
+        if known := self._pending.get(notice):
+            known.count += 1
+            known.last = now
+        elif len(self._pending) >= self._queue_limit:
+            self._dropped += 1
+            self._meter.event_dropped()
+        else:
+            self._pending[notice] = _Pending(1, now, now)
+            self._arrived.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            await self._work.idle()
+            notice, pending = self._pending.popitem(last=False)
+            if not self._pending:
+                self._arrived.clear()
+                self._tell_dropped()
+            await self._send(notice, pending)
+            await asyncio.sleep(self._interval)
+
+    async def _send(self, notice: Notice, pending: _Pending) -> None:
+        last = _time(pending.last)
+        if sent := self._sent.pop(notice, None):
+            count = sent.count + pending.count
+            outcome = await self._store.repeat_event(sent.name, notice, count=count, last=last)
+            if outcome.end is End.APPLIED:
+                self._sent[notice] = _Sent(sent.name, count)
+                return
+        name = f"{notice.subject.name}.{secrets.token_hex(8)}"
+        outcome = await self._store.create_event(
+            name, notice, count=pending.count, first=_time(pending.first), last=last
+        )
+        if outcome.end is not End.APPLIED:
+            # An Event is worth no retry: the object may be gone, and the log has said it already.
+            log.info("event.unsent", subject=notice.subject.name, reason=notice.reason, why=outcome.message)
+            return
+        self._sent[notice] = _Sent(name, pending.count)
+        if len(self._sent) > self._remembered:
+            self._sent.popitem(last=False)
+
+    def _tell_dropped(self) -> None:
+        if self._dropped:
+            log.info("events.dropped", count=self._dropped, queue_limit=self._queue_limit)
+            self._dropped = 0
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,94 @@
+"""What we know of the cluster, and who must be looked at when it changes.
+
+Three hands write here: the watchers, the reply to our own status write (so a push need not wait for its echo), and the
+reply to our own patch. Older news than we have is dropped by the indexes, so it does not matter who comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from listener.core.index import StreamIndex, WorkloadIndex
+from listener.core.receipts import Arrival
+from listener.core.streams import Resolved, Stream, StreamKey
+from listener.core.workloads import Workload, WorkloadKey
+from listener.flow.queue import KeyQueue
+
+
+class State:
+    """The streams, the workloads, and the queue of workloads to look at."""
+
+    def __init__(self, queue: KeyQueue[WorkloadKey]) -> None:
+        self.streams = StreamIndex()
+        self.workloads = WorkloadIndex()
+        self.queue = queue
+        # For each stream tag, the delivery that moved it to where it is, so that logs, metrics and the workload can
+        # name it.
+        self._arrivals: dict[tuple[StreamKey, str], tuple[str, Arrival]] = {}
+
+    def put_stream(self, stream: Stream) -> None:
+        for tag in self.streams.put(stream):
+            self._wake(stream.key, tag)
+
+    def discard_stream(self, key: StreamKey) -> None:
+        """Forget a stream. Its workloads keep their images: nothing is left that could tell them otherwise."""
+        for tag in self.streams.discard(key):
+            self._arrivals.pop((key, tag), None)
+
+    def put_workload(self, workload: Workload) -> None:
+        if self.workloads.put(workload):
+            self.queue.add(workload.key)
+
+    def discard_workload(self, key: WorkloadKey) -> None:
+        self.workloads.discard(key)
+
+    def resolve(self, key: StreamKey, tag: str) -> Resolved | None:
+        stream = self.streams.get(key)
+        return stream.resolve(tag) if stream else None
+
+    def remember_arrival(self, key: StreamKey, tag: str, digest: str, arrival: Arrival) -> None:
+        self._arrivals[key, tag] = (digest, arrival)
+
+    def arrival(self, key: StreamKey, tag: str) -> Arrival | None:
+        """The delivery that brought the tag's present digest, if it came to this process."""
+        digest, arrival = self._arrivals.get((key, tag), ("", None))
+        resolved = self.resolve(key, tag)
+        return arrival if resolved and resolved.digest == digest else None
+
+    def _wake(self, key: StreamKey, tag: str) -> None:
+        # Sorted, so that two runs over the same cluster go the same way.
+        for workload in sorted(self.workloads.affected(key, tag)):
+            self.queue.add(workload)
+
+
+class StreamSink:
+    """Where the watchers of streams put what they see."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def put(self, value: Stream) -> None:
+        self._state.put_stream(value)
+
+    def discard(self, key: StreamKey) -> None:
+        self._state.discard_stream(key)
+
+    def known(self, namespace: str | None) -> Iterable[StreamKey]:
+        return self._state.streams.keys(namespace)
+
+
+class WorkloadSink:
+    """Where the watchers of one kind of workload put what they see."""
+
+    def __init__(self, state: State, kind: str) -> None:
+        self._state = state
+        self._kind = kind
+
+    def put(self, value: Workload) -> None:
+        self._state.put_workload(value)
+
+    def discard(self, key: WorkloadKey) -> None:
+        self._state.discard_workload(key)
+
+    def known(self, namespace: str | None) -> Iterable[WorkloadKey]:
+        return self._state.workloads.keys(self._kind, namespace)
