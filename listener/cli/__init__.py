@@ -1,0 +1,66 @@
+"""The command line.
+
+Each command is a module of its own, imported when it is called: `--help` must not wait for Kubernetes.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from listener import __version__
+from listener.errors import ListenerError
+
+# The module is named like the command and holds it as `command`; the text is what `listener --help` shows.
+COMMANDS: Final = {
+    "serve": "Take registry webhooks, keep tag history, roll workloads.",
+    "sandbox": "A cluster API, a registry and the service, all on loopback.",
+    "demo": "Watch a push roll a Deployment, step by step.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"listener.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            ctx.fail(f"there is no command {args[0]!r}; there are {', '.join(COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Image streams for every Kubernetes cluster: a push to a registry rolls every workload that names the tag."""
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Run a command. Exit codes: 0 done, 1 refused or failed (one line on stderr), 2 wrong usage."""
+    try:
+        cli.main(args=args, standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        sys.exit(ended.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except ListenerError as error:
+        click.echo(f"listener: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,50 @@
+"""How we log: one event name and typed fields a line, JSON where a machine reads and colours where a person does."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("auto", "json", "console")
+
+_encoder = msgspec.json.Encoder(enc_hook=str)
+
+
+def configure(level: str, log_format: str) -> None:
+    """Set up structlog and the standard library's logging behind it, on stderr."""
+    as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if as_json:
+        rendered: list[Any] = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(_dump)]
+    else:
+        rendered = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    structlog.configure(
+        processors=[*shared, *rendered],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(number, logging.WARNING))  # libraries speak when something is wrong
+
+
+def _dump(event: dict[str, Any], **_: Any) -> str:
+    return _encoder.encode(event).decode()
