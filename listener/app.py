@@ -15,6 +15,8 @@ import structlog
 
 from listener import __version__
 from listener.core import authentication
+from listener.core.events import Parsed
+from listener.core.receipts import Arrival, Receipt
 from listener.core.workloads import KINDS
 from listener.dialects import DIALECTS
 from listener.edges import metrics
@@ -172,7 +174,7 @@ class Service:
             raise SettingsError(f"{where}.auth: {error}") from error
         origin = Origin(registry.name, registry.host, frozenset(registry.aliases), registry.integrated)
 
-        async def take(parsed: Any, arrival: Any) -> Any:
+        async def take(parsed: Parsed, arrival: Arrival) -> Receipt:
             if unsynced := self._unsynced():
                 raise ClusterUnavailable(f"starting up, {', '.join(unsynced)} are not synced yet")
             return await intake.take(origin, parsed, arrival)

@@ -94,28 +94,3 @@ def record(history: TagHistory, item: TagItem, *, limit: int) -> tuple[TagHistor
         older = history.items
     change = None if same_reference and same_image else TagChange(history.tag, head, after)
     return TagHistory(history.tag, (after, *older)[:limit]), change
-
-
-def record_failure(history: TagHistory, condition: Condition) -> TagHistory:
-    """Return the history with a failed import noted, its items untouched.
-
-    The condition replaces the one of its type. While the same failure repeats, the time of its first occurrence stays
-    and the generation advances, so that a reader can tell "tried and failed again" from "not yet tried" (OpenShift
-    leaves it behind).
-    """
-    for known in history.conditions:
-        if (known.type, known.status, known.reason, known.message) == (
-            condition.type,
-            condition.status,
-            condition.reason,
-            condition.message,
-        ):
-            condition = replace(condition, last_transition_time=known.last_transition_time)
-    others = tuple(known for known in history.conditions if known.type != condition.type)
-    conditions = (*others, condition)
-    return history if conditions == history.conditions else replace(history, conditions=conditions)
-
-
-def record_success(history: TagHistory) -> TagHistory:
-    """Return the history without conditions: a successful import clears them even when the image is the same."""
-    return replace(history, conditions=()) if history.conditions else history

@@ -55,7 +55,7 @@ class Reference:
         of one component, on Docker Hub only; `latest` is the tag where there is neither tag nor digest. Host names
         are compared without case, so the registry comes back in lower case.
         """
-        registry = self.registry or DOCKER_HUB
+        registry = self.registry.lower() or DOCKER_HUB
         repository = self.repository
         if registry in _HUB_ALIASES:
             registry = DOCKER_HUB

@@ -78,7 +78,7 @@ class Triggers:
     problems: tuple[str, ...] = ()
 
 
-class _Fault(Exception):  # noqa: N818 - never leaves this module
+class _Fault(Exception):
     """An entry cannot be followed."""
 
 

@@ -38,7 +38,7 @@ _MANIFESTS: Final = frozenset(
 )
 
 
-class _Unusable(Exception):  # noqa: N818 - never leaves this module
+class _Unusable(Exception):
     """An event that was meant as a push cannot be used."""
 
 

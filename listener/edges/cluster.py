@@ -217,18 +217,31 @@ class Cluster:
         path = _path("/api/v1", "events", notice.subject.namespace, name)
         return await self._write("PATCH", path, body, "application/merge-patch+json", lambda _: None)
 
+    # What the walkthrough needs besides: objects as they are
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> Outcome[bytes]:
+        """POST an object. STALE means that there is one of that name."""
+        return await self._write("POST", path, body, "application/json", bytes)
+
+    async def delete(self, path: str) -> Outcome[bytes]:
+        """DELETE an object; GONE if there is none."""
+        return await self._write("DELETE", path, {"propagationPolicy": "Background"}, "application/json", bytes)
+
+    async def get(self, path: str) -> bytes:
+        """GET an object. Raises ClusterError."""
+        return await self.read(path, {}, limits=_REQUEST_TIMEOUT)
+
     # Requests
 
     async def _write(
         self, method: str, path: str, body: object, content_type: str, read: Callable[[bytes], V]
     ) -> Outcome[V]:
+        query = {} if method == "DELETE" else {"fieldManager": FIELD_MANAGER}
         try:
-            status, headers, answer = await self._send(
-                method, path, {"fieldManager": FIELD_MANAGER}, _encode(body), content_type
-            )
+            status, headers, answer = await self._send(method, path, query, _encode(body), content_type)
         except ClusterUnavailable as error:
             return Outcome(End.UNREACHABLE, message=str(error))
-        if status in (200, 201):
+        if status in (200, 201, 202):
             return Outcome(End.APPLIED, read(answer))
         message = _message(answer)
         match status:

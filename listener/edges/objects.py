@@ -175,7 +175,7 @@ def read_workload(kind: Kind, raw: bytes | msgspec.Raw) -> Workload:
 
 
 def _containers(found: list[_Container] | None) -> tuple[Container, ...]:
-    return tuple(Container(intern(c.name), intern(c.image or "")) for c in found or ())
+    return tuple(Container(intern(c.name), c.image or "") for c in found or ())
 
 
 def read_stream(raw: bytes | msgspec.Raw) -> Stream:

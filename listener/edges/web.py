@@ -28,6 +28,7 @@ log = structlog.get_logger()
 
 BODY_LIMIT = 1024 * 1024  # distribution sends one event at a time, some 2 KiB; the largest batches known are 100 KiB
 _RETRY_AFTER_SECONDS = 5
+_MAX_IN_FLIGHT = 250  # with bodies at their limit: 250 MiB, and far more than registries send at once
 
 JSON = "application/json"
 _encode = msgspec.json.Encoder().encode
@@ -99,6 +100,8 @@ class Hooks:
         try:
             if self._closed:
                 raise ClusterUnavailable("shutting down; deliver again")
+            if self._in_flight > _MAX_IN_FLIGHT:
+                raise ClusterUnavailable(f"{_MAX_IN_FLIGHT} deliveries are being taken already; deliver again")
             receipt = await self._take(request, name, arrival)
         except BadInput as error:
             log.warning("hook.refused", status=error.status, reason=str(error))
@@ -143,11 +146,17 @@ class Hooks:
         delivery = Delivery(headers, dict(request.query), await request.read())
         dialect = hook.dialect or dialects.detect(delivery)
         if dialect is None:
-            known = ", ".join(dialects.DIALECTS)
-            raise MalformedDelivery(
-                f"the body is written in no dialect we know ({known}); set the registry's `dialect`"
-            )
+            raise MalformedDelivery(_unrecognised(delivery.body))
         return await hook.take(dialect.parse(delivery), arrival)
+
+
+def _unrecognised(body: bytes) -> str:
+    try:
+        msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        return f"the body is no JSON: {error}"
+    known = ", ".join(dialects.DIALECTS)
+    return f"the body is written in no dialect we know ({known}); if it is one of them, set the registry's `dialect`"
 
 
 _OUTCOMES = {401: "unauthenticated", 404: "unknown"}

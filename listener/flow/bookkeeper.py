@@ -152,6 +152,7 @@ class Bookkeeper:
                     await asyncio.sleep(backoff.next())
                     stream = await self._store.get_stream(key)
                 case End.GONE:
+                    self._state.discard_stream(key)
                     stream = None
                 case _:
                     return self._give_up(f"the history of ImageStream {key} cannot be stored", outcome, jobs)

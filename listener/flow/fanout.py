@@ -116,7 +116,7 @@ class FanOut:
         match outcome.end:
             case End.APPLIED if outcome.stored:
                 self._backoffs.pop(key, None)
-                self._state.workloads.put(outcome.stored)
+                self._state.refresh_workload(outcome.stored)
                 self._tell_applied(outcome.stored, kind, plan.changes)
             case End.STALE:
                 await self._look_again(kind, key)
@@ -158,7 +158,7 @@ class FanOut:
         if workload is None:
             self._state.discard_workload(key)
             return
-        self._state.put_workload(workload)
+        self._state.refresh_workload(workload)
         self._retry(key)
 
     def _retry(self, key: WorkloadKey, at_least_seconds: float | None = None) -> None:

@@ -39,6 +39,12 @@ class State:
         if self.workloads.put(workload):
             self.queue.add(workload.key)
 
+    def refresh_workload(self, workload: Workload) -> None:
+        """Take in what an answer to us held, unless its object is not known (any more): only a watch may bring one back."""
+        known = self.workloads.get(workload.key)
+        if known and known.uid == workload.uid:
+            self.put_workload(workload)
+
     def discard_workload(self, key: WorkloadKey) -> None:
         self.workloads.discard(key)
 

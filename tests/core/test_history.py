@@ -112,36 +112,3 @@ def test_a_limit_below_one_is_our_bug(limit: int) -> None:
 def test_the_argument_is_left_alone() -> None:
     history.record(BEFORE, B, limit=1)
     assert (BEFORE.items, BEFORE.conditions) == ((A, C), (FAILED,))
-
-
-@pytest.mark.parametrize(
-    ("noted", "expected"),
-    [
-        pytest.param(replace(FAILED, last_transition_time="later"), FAILED, id="same failure, same generation"),
-        pytest.param(
-            replace(FAILED, last_transition_time="later", generation=2),
-            replace(FAILED, generation=2),
-            id="same failure again: the time stays, the generation advances",
-        ),
-        pytest.param(
-            replace(FAILED, last_transition_time="later", message="timeout"),
-            replace(FAILED, last_transition_time="later", message="timeout"),
-            id="another failure",
-        ),
-    ],
-)
-def test_a_failure_replaces_the_one_before(noted: Condition, expected: Condition) -> None:
-    after = history.record_failure(BEFORE, noted)
-    assert after == TagHistory("latest", (A, C), (expected,))
-    assert (after is BEFORE) == (expected == FAILED)
-
-
-def test_a_failure_leaves_conditions_of_other_types() -> None:
-    other = replace(FAILED, type="Held")
-    assert history.record_failure(TagHistory("v1", (), (other,)), FAILED).conditions == (other, FAILED)
-
-
-def test_a_success_clears_the_conditions_and_nothing_else() -> None:
-    cleared = history.record_success(BEFORE)
-    assert cleared == TagHistory("latest", (A, C), ())
-    assert history.record_success(cleared) is cleared
