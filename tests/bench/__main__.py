@@ -1,0 +1,43 @@
+"""`python -m tests.bench NAME [--kubeconfig FILE] [--workloads N]`: one JSON object a line.
+
+Each bench measures a thing and its limit in the same run and prints the ratio: absolute times are noise on a shared
+machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from listener import logs
+from tests.bench import fanout, first, memory
+from tests.bench.world import world
+
+_BENCHES = {"fanout": (fanout.run, 1000), "first": (first.run, 1), "memory": (memory.run, 10_000)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("name", choices=_BENCHES)
+    parser.add_argument("--kubeconfig", type=Path, help="a cluster to measure on; default: a sandbox")
+    parser.add_argument("--workloads", type=int, help="how many; each bench has its own default")
+    options = parser.parse_args()
+    logs.configure("warning", "console")
+    asyncio.run(_run(options.name, options.kubeconfig, options.workloads))
+
+
+async def _run(name: str, kubeconfig: Path | None, workloads: int | None) -> None:
+    bench, default = _BENCHES[name]
+    with tempfile.TemporaryDirectory(prefix="listener-bench-") as folder:
+        async with world(kubeconfig, Path(folder)) as made:
+            result = await bench(made, workloads or default)
+    result["cluster"] = "given" if kubeconfig else "sandbox"
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()
