@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from kubernetes_asyncio import client, config
 
-from listener.sandbox.cluster import Cluster
+if TYPE_CHECKING:
+    from listener.sandbox.cluster import Cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class ClusterUnderTest:
 @asynccontextmanager
 async def sandbox_cluster(folder: Path) -> AsyncIterator[ClusterUnderTest]:
     """Run a fresh sandbox whose kubeconfig is written to `folder`."""
+    from listener.sandbox.cluster import Cluster  # noqa: PLC0415 - a run on a real cluster does without
+
     async with Cluster(port=0) as sandbox:
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(sandbox.kubeconfig())

@@ -1,8 +1,7 @@
 """What every test may ask for: the real programs, a cluster; and what counts as a skip.
 
-`pytest --kubeconfig=FILE` runs the end-to-end tests on the cluster of that file; without it each has a fresh sandbox.
-Write it with `=`: pytest learns of the option too late to tell a file after a space from a path to collect tests from.
-Where the real parts come from is told in `real_parts.py`.
+`pytest --kubeconfig FILE` (see `options.py`) runs the end-to-end tests on the cluster of that file; without it each has
+a fresh sandbox. Where the real parts come from is told in `real_parts.py`.
 """
 
 from __future__ import annotations
@@ -19,15 +18,6 @@ from tests.real_parts import DockerRegistry, NotificationEndpoint, Skopeo
 
 if TYPE_CHECKING:
     from tests.cluster_under_test import ClusterUnderTest
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--kubeconfig",
-        type=Path,
-        metavar="FILE",
-        help="run the end-to-end tests against this cluster, in namespaces of their own; default: a fresh sandbox",
-    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

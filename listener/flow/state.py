@@ -40,7 +40,7 @@ class State:
             self.queue.add(workload.key)
 
     def refresh_workload(self, workload: Workload) -> None:
-        """Take in what an answer to us held, unless its object is not known (any more): only a watch may bring one back."""
+        """Take in an answer to us, unless its object is unknown (any more): only a watch may bring one back."""
         known = self.workloads.get(workload.key)
         if known and known.uid == workload.uid:
             self.put_workload(workload)

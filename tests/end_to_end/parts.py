@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,7 +106,7 @@ class Listener:
 
     async def post(self, body: bytes, *, hook: str = "team", secret: str = SECRET) -> tuple[int, Any]:
         headers = {"Authorization": f"Bearer {secret}"}
-        async with self.session.post(f"{self.hooks}/hooks/{hook}", data=body, headers=headers) as response:
+        async with self.session.post(f"{self.hooks}/hooks/{hook}", data=BytesIO(body), headers=headers) as response:
             return response.status, await response.json()
 
     async def get(self, path: str) -> tuple[int, str]:

@@ -1,0 +1,19 @@
+"""`pytest --kubeconfig FILE`.
+
+Apart from conftest.py, for pytest must know the option before it can tell FILE from a test's path.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kubeconfig",
+        type=Path,
+        metavar="FILE",
+        help="run the end-to-end tests against this cluster, in namespaces of their own; default: a fresh sandbox",
+    )
