@@ -7,7 +7,7 @@ time it is.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -16,6 +16,7 @@ from listener.core.history import TagHistory, TagItem
 from listener.errors import InvalidReference
 
 DEFAULT_TAG: Final = "latest"
+_SUMMARY_WIDTH: Final = 40
 
 
 class StreamKey(NamedTuple):
@@ -157,6 +158,25 @@ class Stream:
                 pull_spec = str(replace(local, digest=head.image))
         # An item without a name could only empty a workload's image field.
         return Resolved(pull_spec, head.image, head.generation) if pull_spec else None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A stream's tags in one line, for a table: `latest,v2 + 3 more...`, and when one last moved (RFC 3339, or "")."""
+
+    tags: str
+    updated: str
+
+
+def summarise(histories: Iterable[TagHistory]) -> Summary:
+    """Sum up the tags that have a history as `oc get imagestreams` does: the one that moved last first, 40 wide."""
+    heads = {history.tag: history.head.created for history in histories if history.head}
+    names = sorted(sorted(heads), key=lambda name: heads[name], reverse=True)
+    shown = next(
+        (n for n in range(len(names), 1, -1) if len(",".join(names[:n])) <= _SUMMARY_WIDTH), min(1, len(names))
+    )
+    more = f" + {len(names) - shown} more..." if shown < len(names) else ""
+    return Summary(",".join(names[:shown]) + more, max(heads.values(), default=""))
 
 
 def _parsed(text: str, *, complete: bool = True) -> references.Reference | None:

@@ -12,8 +12,7 @@ import contextlib
 import os
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -47,7 +46,7 @@ _LIST_TIMEOUT = aiohttp.ClientTimeout(total=120)
 _WATCH_SECONDS = (240, 480)
 _WATCH_SILENCE = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=100)
 _TOKEN_REFRESH_SECONDS = 60
-_DEFAULT_KUBECONFIG = str(Path("~/.kube/config").expanduser())
+_DEFAULT_KUBECONFIG = os.path.expanduser("~/.kube/config")  # noqa: PTH111 - Path would raise where there is no home
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -183,11 +182,11 @@ class Cluster:
         path = _path(STREAMS_PATH, "imagestreams", key.namespace)
         return await self._write("POST", path, body, "application/json", objects.read_stream)
 
-    async def store_tags(self, stream: Stream, histories: Iterable[TagHistory]) -> Outcome[Stream]:
+    async def store_tags(self, stream: Stream, histories: Sequence[TagHistory]) -> Outcome[Stream]:
         """Replace `status.tags`, if the stream is still at the resource version of `stream`; else STALE."""
         body = {
             "metadata": {"resourceVersion": stream.resource_version},
-            "status": {"tags": objects.write_tags(histories)},
+            "status": objects.write_status(histories),
         }
         path = _path(STREAMS_PATH, "imagestreams", stream.key.namespace, stream.key.name, "status")
         return await self._write("PATCH", path, body, "application/merge-patch+json", objects.read_stream)

@@ -6,7 +6,7 @@ Only the fields that planning reads are decoded (`managedFields`, env and the re
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from sys import intern
 from typing import Any
@@ -16,7 +16,7 @@ import msgspec
 from listener.core import triggers
 from listener.core.history import Condition, TagHistory, TagItem
 from listener.core.notices import Notice
-from listener.core.streams import SpecTag, Stream, StreamKey
+from listener.core.streams import SpecTag, Stream, StreamKey, summarise
 from listener.core.workloads import Container, Kind, Workload, WorkloadKey
 
 REPORTER = "imagestream-listener"
@@ -219,6 +219,13 @@ def _tag_history(tag: _StatusTag) -> TagHistory:
             for c in tag.conditions or ()
         ),
     )
+
+
+def write_status(histories: Sequence[TagHistory]) -> dict[str, Any]:
+    """`status.tags` as the API holds it, and the summary that `kubectl get imagestreams` shows."""
+    summary = summarise(histories)
+    shown = {"tags": summary.tags, "updated": summary.updated} if summary.updated else None
+    return {"tags": write_tags(histories), "summary": shown}
 
 
 def write_tags(histories: Iterable[TagHistory]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ again, apply the rules again to what is there now, write again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -35,7 +35,7 @@ class StreamStore(Protocol):
 
     async def create_stream(self, key: StreamKey) -> Outcome[Stream]: ...
 
-    async def store_tags(self, stream: Stream, histories: Iterable[TagHistory]) -> Outcome[Stream]: ...
+    async def store_tags(self, stream: Stream, histories: Sequence[TagHistory]) -> Outcome[Stream]: ...
 
 
 @dataclass(frozen=True, slots=True)

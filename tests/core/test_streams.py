@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from listener.core import streams
 from listener.core.history import TagHistory, TagItem
 from listener.core.streams import Repository, Resolved, SpecTag, Stream, StreamKey
 
@@ -168,3 +169,34 @@ def test_repositories_leave_out_what_no_push_can_move() -> None:
 def test_keys_are_written_as_people_do() -> None:
     assert str(StreamKey("shop", "web")) == "shop/web"
     assert f"{WEB}" == "r.io/shop/web"
+
+
+def _moved(tag: str, created: str) -> TagHistory:
+    return TagHistory(tag, (TagItem(created, "r", "i", 1),))
+
+
+@pytest.mark.parametrize(
+    ("histories", "tags", "updated"),
+    [
+        pytest.param([], "", "", id="no tags"),
+        pytest.param([TagHistory("empty")], "", "", id="a tag without history"),
+        pytest.param(
+            [_moved("a", "2026-01-01"), _moved("b", "2026-01-02")], "b,a", "2026-01-02", id="latest move first"
+        ),
+        pytest.param([_moved("b", "2026-01-01"), _moved("a", "2026-01-01")], "a,b", "2026-01-01", id="then by name"),
+        pytest.param(
+            [_moved("a" * 20, "2026-01-03"), _moved("b" * 19, "2026-01-02"), _moved("c", "2026-01-01")],
+            f"{'a' * 20},{'b' * 19} + 1 more...",
+            "2026-01-03",
+            id="forty wide, then how many more",
+        ),
+        pytest.param(
+            [_moved("a" * 60, "2026-01-03"), _moved("b", "2026-01-02")],
+            f"{'a' * 60} + 1 more...",
+            "2026-01-03",
+            id="the first is always shown",
+        ),
+    ],
+)
+def test_the_summary_names_tags_as_oc_get_does(histories: list[TagHistory], tags: str, updated: str) -> None:
+    assert streams.summarise(histories) == streams.Summary(tags, updated)

@@ -1,0 +1,59 @@
+{{/* The name of all objects. 52 characters leave room for "-monitoring" in the 63 of a Service. */}}
+{{- define "listener.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride -}}
+{{- else if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "listener.serviceAccountName" -}}
+{{- $ours := ternary (include "listener.fullname" .) "default" .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default $ours -}}
+{{- end -}}
+
+{{- define "listener.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What finds our Pods, and never changes: a Deployment's selector is immutable. */}}
+{{- define "listener.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "listener.labels" -}}
+{{ include "listener.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{/* The least rights that the settings ask for. */}}
+{{- define "listener.rules" -}}
+{{- $integrated := false -}}
+{{- range .Values.settings.registries -}}
+{{- $integrated = or $integrated (.integrated | default false) -}}
+{{- end -}}
+- apiGroups: [image.openshift.io]
+  resources: [imagestreams]
+  verbs: [get, list, watch{{ if $integrated }}, create{{ end }}]
+- apiGroups: [image.openshift.io]
+  resources: [imagestreams/status]
+  verbs: [patch]
+- apiGroups: [apps]
+  resources: [deployments, statefulsets, daemonsets]
+  verbs: [get, list, watch, patch]
+- apiGroups: [batch]
+  resources: [cronjobs]
+  verbs: [get, list, watch, patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
