@@ -27,7 +27,8 @@ def summary_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunsPytest:
         monkeypatch.setenv("LISTENER_REQUIRE_REAL", "1" if required else "0")
         (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider --strict-markers -rs\n")
         (tmp_path / "test_module.py").write_text("import pytest\n" + module)
-        command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", *options, str(tmp_path / "test_module.py")]
+        command = [sys.executable, "-m", "pytest", "-p", "tests.options", "-p", "tests.conftest", *options]
+        command.append(str(tmp_path / "test_module.py"))
         return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False).stdout
 
     return run_pytest
