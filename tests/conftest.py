@@ -1,7 +1,7 @@
 """What every test may ask for: the real programs, a cluster; and what counts as a skip.
 
-`pytest --kubeconfig FILE` (see `options.py`) runs the end-to-end tests on the cluster of that file; without it each has
-a fresh sandbox. Where the real parts come from is told in `real_parts.py`.
+`pytest --kubeconfig FILE tests` (see `options.py`) runs the end-to-end tests on the cluster of that file; without it
+each has a fresh sandbox. Where the real parts come from is told in `real_parts.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""`pytest --kubeconfig FILE`.
+"""`pytest --kubeconfig FILE PATH…`, or `pytest --kubeconfig=FILE`.
 
-Apart from conftest.py, for pytest must know the option before it can tell FILE from a test's path.
+Apart from conftest.py, for pytest must know the option before it can tell FILE from a test's path. Even so, without
+PATH and with a blank before FILE, it looks for its own settings beside FILE.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 from tests.cluster_under_test import ClusterUnderTest
@@ -105,7 +106,7 @@ async def test_a_settings_error_ends_the_start_with_one_line_that_names_the_key(
     config = tmp_path / "config.yaml"
     config.write_text("history: {limit: many}\n")
     process = await asyncio.create_subprocess_exec(
-        "listener", "serve", "--config", str(config), stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "listener", "serve", "--config", str(config)), stderr=asyncio.subprocess.PIPE
     )
     _, stderr = await process.communicate()
     assert process.returncode == 1

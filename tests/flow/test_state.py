@@ -1,0 +1,161 @@
+"""Who must be looked at when the cluster changes, and which delivery brought what."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from listener.core.streams import StreamKey
+from listener.core.workloads import WorkloadKey
+from listener.flow.queue import KeyQueue
+from listener.flow.state import State, StreamSink, WorkloadSink
+from tests.flow.fakes import CRON_JOB, WEB, arrival, digest, stream, workload
+
+
+@pytest.fixture
+def state() -> State:
+    return State(KeyQueue())
+
+
+async def woken(state: State) -> list[str]:
+    """The names of the workloads in the queue, in its order; they are taken out."""
+    names = []
+    while len(state.queue):
+        key = await state.queue.take()
+        names.append(key.name)
+        state.queue.done(key)
+    return names
+
+
+async def test_a_tag_that_moves_wakes_those_that_follow_it_and_nobody_else(state: State) -> None:
+    state.put_workload(workload("follows-latest"))
+    state.put_workload(workload("follows-v1", tag="web:v1"))
+    state.put_workload(workload("follows-another-stream", tag="db:latest"))
+    state.put_workload(workload("lives-elsewhere", namespace="other"))
+    state.put_stream(stream(version=1, latest="a", v1="a"))
+    await woken(state)
+    state.put_stream(stream(version=2, latest="b", v1="a"))
+    assert await woken(state) == ["follows-latest"]
+
+
+async def test_workloads_are_woken_in_the_order_of_their_names(state: State) -> None:
+    for name in ("c", "a", "b"):
+        state.put_workload(workload(name))
+    await woken(state)
+    state.put_stream(stream(latest="a"))
+    assert await woken(state) == ["a", "b", "c"]
+
+
+async def test_an_echo_or_an_old_state_wakes_nobody(state: State) -> None:
+    state.put_workload(workload("app"))
+    state.put_stream(stream(version=5, latest="b"))
+    await woken(state)
+    state.put_stream(stream(version=5, latest="b"))
+    state.put_stream(stream(version=4, latest="a"))
+    assert await woken(state) == []
+    assert state.resolve(WEB, "latest") is not None
+    assert state.streams.get(WEB) == stream(version=5, latest="b")
+
+
+async def test_a_new_workload_is_looked_at_and_an_unchanged_one_is_not(state: State) -> None:
+    state.put_workload(workload("app", version=1))
+    assert await woken(state) == ["app"]
+    state.put_workload(workload("app", version=2))  # its status changed, say
+    assert await woken(state) == []
+    state.put_workload(workload("app", version=3, image="somebody else's"))
+    assert await woken(state) == ["app"]
+
+
+@pytest.mark.parametrize("how", ["deleted", "without annotation"])
+async def test_a_workload_that_is_followed_no_more_is_looked_at_once_more(state: State, how: str) -> None:
+    """So that whoever keeps something about it can forget it."""
+    state.put_workload(workload("app", version=1))
+    await woken(state)
+    if how == "deleted":
+        state.discard_workload(workload("app").key)
+    else:
+        state.put_workload(workload("app", version=2, annotation=""))
+    assert await woken(state) == ["app"]
+    state.discard_workload(workload("app").key)
+    assert await woken(state) == []
+
+
+async def test_an_answer_updates_what_is_known_but_brings_nothing_back(state: State) -> None:
+    known, gone = workload("known"), workload("gone")
+    state.put_workload(known)
+    state.refresh_workload(replace(known, resource_version="2"))
+    state.refresh_workload(gone)
+    found = state.workloads.get(known.key)
+    assert found is not None
+    assert found.resource_version == "2"
+    assert state.workloads.get(gone.key) is None
+
+
+async def test_an_answer_about_an_object_that_was_replaced_is_dropped(state: State) -> None:
+    state.put_workload(workload("app", uid="new", version=9))
+    state.refresh_workload(workload("app", uid="old", version=10))
+    found = state.workloads.get(workload("app").key)
+    assert found is not None
+    assert found.uid == "new"
+
+
+async def test_an_arrival_is_told_while_the_tag_is_where_it_brought_it(state: State) -> None:
+    first = arrival("first")
+    state.remember_arrival(WEB, "latest", digest("a"), first)
+    state.put_stream(stream(version=1, latest="a"))
+    assert state.arrival(WEB, "latest") == first
+    assert state.arrival(WEB, "v1") is None
+    state.put_stream(stream(version=2, latest="b"))  # moved by somebody else
+    assert state.arrival(WEB, "latest") is None
+
+
+@pytest.mark.parametrize("how", ["stream deleted", "tag deleted"])
+async def test_an_arrival_is_forgotten_with_its_tag(state: State, how: str) -> None:
+    state.remember_arrival(WEB, "latest", digest("a"), arrival())
+    state.put_stream(stream(version=1, latest="a"))
+    if how == "stream deleted":
+        state.discard_stream(WEB)
+    else:
+        state.put_stream(stream(version=2))
+    state.put_stream(stream(version=3, uid="another", latest="a"))
+    assert state.arrival(WEB, "latest") is None
+
+
+async def test_a_deleted_stream_leaves_its_workloads_alone(state: State) -> None:
+    state.put_workload(workload("app"))
+    state.put_stream(stream(latest="a"))
+    await woken(state)
+    state.discard_stream(WEB)
+    assert await woken(state) == []
+    assert state.resolve(WEB, "latest") is None
+
+
+async def test_sinks_know_their_own_kind_and_namespace_only(state: State) -> None:
+    state.put_stream(stream())
+    state.put_stream(stream(StreamKey("other", "web")))
+    state.put_workload(workload("app"))
+    state.put_workload(workload("app", namespace="other"))
+    state.put_workload(workload("app", kind=CRON_JOB))
+    streams, cron_jobs, deployments = (
+        StreamSink(state),
+        WorkloadSink(state, "CronJob"),
+        WorkloadSink(state, "Deployment"),
+    )
+    assert set(streams.known(None)) == {WEB, ("other", "web")}
+    assert set(streams.known("shop")) == {WEB}
+    assert set(cron_jobs.known(None)) == {WorkloadKey("CronJob", "shop", "app")}
+    assert set(deployments.known("other")) == {WorkloadKey("Deployment", "other", "app")}
+
+
+async def test_what_sinks_are_given_arrives(state: State) -> None:
+    streams, deployments = StreamSink(state), WorkloadSink(state, "Deployment")
+    streams.put(stream(latest="a"))
+    deployments.put(workload("app"))
+    assert state.resolve(WEB, "latest") is not None
+    assert await woken(state) == ["app"]
+    streams.discard(WEB)
+    deployments.discard(workload("app").key)
+    await asyncio.sleep(0)
+    assert len(state.streams) == len(state.workloads) == 0
