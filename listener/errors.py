@@ -33,6 +33,12 @@ class MalformedDelivery(BadInput):
     """The body is not what its dialect sends: no JSON, or not the documented envelope."""
 
 
+class IncompleteDelivery(BadInput):
+    """The body did not arrive in time."""
+
+    status = 408
+
+
 class Unauthenticated(BadInput):
     """The delivery does not carry the secret that its registry's settings ask for."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from kubernetes_asyncio import client, config
 
@@ -343,6 +343,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, min_size=1, max_size=9).map("".join))
 def test_the_schema_and_our_parser_know_the_same_references(text: str) -> None:
+    assume(len(text) <= 255)  # a pattern cannot say how long the name without tag and digest may be
     by_schema = "spec.tags[0].from.name" not in refused_by_schema(from_registry(text))
     # To the grammar a registry alone is a repository; that it cannot be pulled is for the parser to say.
     name = text.partition(":")[0].partition("@")[0]

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import os
 import random
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote, urlencode
@@ -71,17 +70,32 @@ class _NameOnly(msgspec.Struct):
     metadata: objects.Metadata
 
 
+class _Bookmark(msgspec.Struct):
+    metadata: _ListMetadata
+
+
+class _Details(msgspec.Struct):
+    name: str = ""
+
+
 class _Status(msgspec.Struct):
     code: int = 0
     reason: str = ""
     message: str = ""
+    details: _Details | None = None
 
 
 _decode_list = msgspec.json.Decoder(_List).decode
 _decode_event = msgspec.json.Decoder(_WatchEvent).decode
 _decode_name = msgspec.json.Decoder(_NameOnly).decode
+_decode_bookmark = msgspec.json.Decoder(_Bookmark).decode
 _decode_status = msgspec.json.Decoder(_Status).decode
 _encode = msgspec.json.Encoder().encode
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError)  # the second for strings that are no UTF-8
+
+
+class _NotThere(ClusterRefused):
+    """404 about the object that was asked for, and not about a resource that is not served."""
 
 
 class Cluster:
@@ -127,9 +141,10 @@ class Cluster:
                     kube_config.refresh_token(loader, configuration, _TOKEN_REFRESH_SECONDS), name="token-refresh"
                 )
             api = ApiClient(configuration)
-        except (kube_config.ConfigException, OSError, ssl.SSLError, ValueError) as error:
+        except Exception as error:  # on a broken file the library lets through whatever broke in it
             where = "the Pod's service account" if in_pod else f"kubeconfig {file}"
-            raise SettingsError(f"{where} cannot be used: {error}. Name a usable one with --kubeconfig") from error
+            why = " ".join(_reason(error).split())
+            raise SettingsError(f"{where} cannot be used: {why}. Name a usable one with --kubeconfig") from error
         return cls(api, refresher)
 
     async def __aenter__(self) -> Self:
@@ -241,18 +256,23 @@ class Cluster:
         except ClusterUnavailable as error:
             return Outcome(End.UNREACHABLE, message=str(error))
         if status in (200, 201, 202):
-            return Outcome(End.APPLIED, read(answer))
+            try:
+                return Outcome(End.APPLIED, read(answer))
+            except _DECODE_ERRORS as error:
+                return Outcome(End.UNREACHABLE, message=f"{method} {path}: the answer is not the object: {error}")
         message = _message(answer)
         match status:
-            case 404:
+            case 404 if _names_an_object(answer):
                 return Outcome(End.GONE, message=message)
+            case 404:
+                return Outcome(End.REFUSED, message=f"the cluster does not serve {path}: {message}", may_pass=True)
             case 409:
                 return Outcome(End.STALE, message=message)
             case 422 if content_type == "application/json-patch+json" and _is_failed_patch(answer):
                 return Outcome(End.STALE, message=message)
             case 429:
                 return Outcome(End.THROTTLED, message=message, retry_after_seconds=_retry_after(headers))
-            case status if status >= 500:
+            case status if status >= 500 and not _is_too_large(message):
                 return Outcome(End.UNREACHABLE, message=message, retry_after_seconds=_retry_after(headers))
         return Outcome(End.REFUSED, message=message, may_pass=status in (401, 403))
 
@@ -345,10 +365,10 @@ class Collection(Generic[K, V]):
             answer = await self._cluster.read(self._path, query, limits=_LIST_TIMEOUT)
             try:
                 page = _decode_list(answer)
-            except msgspec.DecodeError as error:
-                raise ClusterUnavailable(f"GET {self._path}: not a list: {error}") from error
+                keys = frozenset(self._key_of(raw) for raw in page.items or ())
+            except _DECODE_ERRORS as error:
+                raise ClusterUnavailable(f"GET {self._path}: not a list of objects: {error}") from error
             found = [self._try_read(raw) for raw in page.items or ()]
-            keys = frozenset(self._key_of(raw) for raw in page.items or ())
             yield Page(tuple(value for value in found if value is not None), keys, page.metadata.resource_version)
             if not page.metadata.continue_:
                 return
@@ -370,13 +390,14 @@ class Collection(Generic[K, V]):
                 yield self._change(line)
 
     async def get(self, name: str) -> V | None:
+        """The object as it is now; None if there is none. Raises ClusterError."""
         path = f"{self._path}/{quote(name, safe='')}"
         try:
-            return self._read(await self._cluster.read(path, {}, limits=_REQUEST_TIMEOUT))
-        except ClusterRefused as refusal:
-            if refusal.status == 404:
-                return None
-            raise
+            return self._read(await self._cluster.get(path))
+        except _NotThere:
+            return None
+        except _DECODE_ERRORS as error:
+            raise ClusterUnavailable(f"GET {path}: the answer is not the object: {error}") from error
 
     def _change(self, line: bytes) -> Seen[V] | Gone[K] | Mark:
         try:
@@ -384,11 +405,11 @@ class Collection(Generic[K, V]):
             if event.type == "ERROR":
                 status = _decode_status(event.object)
                 raise _refusal(f"watch {self._path}", status.code, {}, bytes(event.object))
+            if event.type == "BOOKMARK":
+                return Mark(_decode_bookmark(event.object).metadata.resource_version)
             metadata = _decode_name(event.object).metadata
-        except msgspec.DecodeError as error:
+        except _DECODE_ERRORS as error:
             raise ClusterUnavailable(f"watch {self._path}: not a watch event: {error}") from error
-        if event.type == "BOOKMARK":
-            return Mark(metadata.resource_version)
         if event.type == "DELETED":
             return Gone(self._key(metadata.namespace, metadata.name), metadata.resource_version)
         value = self._try_read(event.object)
@@ -404,7 +425,7 @@ class Collection(Generic[K, V]):
         """Read one object. One of an unknown shape is logged and passed over: it must not hide all the others."""
         try:
             return self._read(raw)
-        except msgspec.ValidationError as error:
+        except _DECODE_ERRORS as error:
             log.error(
                 "cluster.object_unreadable", resource=self.resource, object=str(self._key_of(raw)), reason=str(error)
             )
@@ -446,6 +467,20 @@ def _message(answer: bytes) -> str:
     return message[:1000]
 
 
+def _names_an_object(answer: bytes) -> bool:
+    """Tell "there is no object of that name" (or no such namespace) from "no such resource is served": both are 404."""
+    try:
+        details = _decode_status(answer).details
+    except msgspec.DecodeError:
+        return False
+    return bool(details and details.name)
+
+
+def _is_too_large(message: str) -> bool:
+    """Tell the objects that etcd will never take: the API server reports them as errors of its own, with 500."""
+    return "request is too large" in message or "trying to send message larger than max" in message
+
+
 def _is_failed_patch(answer: bytes) -> bool:
     """Tell a failed `test` (or a path that is not there any more) from an object that somebody finds invalid.
 
@@ -465,6 +500,8 @@ def _refusal(what: str, status: int, headers: Mapping[str, str], answer: bytes) 
         return WatchExpired(message)
     if status == 429 or status >= 500:
         return ClusterUnavailable(message, retry_after_seconds=_retry_after(headers))
+    if status == 404 and _names_an_object(answer):
+        return _NotThere(message, status=status)
     return ClusterRefused(message, status=status)
 
 

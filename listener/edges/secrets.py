@@ -27,7 +27,7 @@ class Secret:
                 raise SettingsError(f"secretFile {file} cannot be read: {error.strerror}") from error
             source = f"secretFile {file}"
         else:
-            self._value = os.environ.get(env or "", "").encode()
+            self._value = os.fsencode(os.environ.get(env or "", ""))
             source = f"secretEnv {env}"
         if not self._value:
             raise SettingsError(f"{source} is empty or not set; it must hold the secret")

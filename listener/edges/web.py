@@ -1,7 +1,8 @@
 """The doors: hooks for registries, and health and metrics for those who watch us. Bytes in, status codes out.
 
 A hook's answer, by what became of it: 200 stored (or nothing to store; the body says which), 400 the body is not what
-its dialect sends, 401 the secret is missing or wrong, 404 no registry of that name, 413 too large, 503 come again.
+its dialect sends, 401 the secret is missing or wrong, 404 no registry of that name, 408 too slow, 413 too large, 503
+come again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from listener.core import authentication
 from listener.core.events import Delivery, Parsed
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.dialects import Dialect
-from listener.errors import BadInput, ClusterUnavailable, MalformedDelivery, Unauthenticated, UnknownHook
+from listener.errors import (
+    BadInput,
+    ClusterUnavailable,
+    IncompleteDelivery,
+    MalformedDelivery,
+    Unauthenticated,
+    UnknownHook,
+)
 
 log = structlog.get_logger()
 
@@ -56,9 +64,10 @@ class Hook:
 class Hooks:
     """`POST /hooks/NAME`."""
 
-    def __init__(self, hooks: Mapping[str, Hook], meter: Meter) -> None:
+    def __init__(self, hooks: Mapping[str, Hook], meter: Meter, *, body_timeout_seconds: float = 30) -> None:
         self._hooks = hooks
         self._meter = meter
+        self._body_timeout_seconds = body_timeout_seconds
         self._closed = False
         self._in_flight = 0
         self._empty = asyncio.Event()
@@ -143,11 +152,20 @@ class Hooks:
             raise Unauthenticated(
                 f"the delivery does not carry the secret of registry {name!r}, as its `auth` asks for"
             )
-        delivery = Delivery(headers, dict(request.query), await request.read())
+        delivery = Delivery(headers, dict(request.query), await self._read(request))
         dialect = hook.dialect or dialects.detect(delivery)
         if dialect is None:
             raise MalformedDelivery(_unrecognised(delivery.body))
         return await hook.take(dialect.parse(delivery), arrival)
+
+    async def _read(self, request: web.Request) -> bytes:
+        try:
+            async with asyncio.timeout(self._body_timeout_seconds):
+                return await request.read()
+        except TimeoutError as error:
+            raise IncompleteDelivery(f"the body did not arrive within {self._body_timeout_seconds} s") from error
+        except (web.RequestPayloadError, ConnectionError) as error:
+            raise MalformedDelivery(f"the body broke off, or is not encoded as its headers say: {error}") from error
 
 
 def _unrecognised(body: bytes) -> str:
@@ -159,7 +177,7 @@ def _unrecognised(body: bytes) -> str:
     return f"the body is written in no dialect we know ({known}); if it is one of them, set the registry's `dialect`"
 
 
-_OUTCOMES = {401: "unauthenticated", 404: "unknown"}
+_OUTCOMES = {401: "unauthenticated", 404: "unknown", 408: "incomplete"}
 
 
 def _body(receipt: Receipt, arrival: Arrival) -> dict[str, object]:

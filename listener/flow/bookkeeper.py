@@ -19,7 +19,7 @@ from listener.core.history import TagChange, TagHistory, TagItem
 from listener.core.outcomes import End, Outcome
 from listener.core.receipts import Arrival
 from listener.core.streams import Stream, StreamKey
-from listener.errors import ClusterUnavailable
+from listener.errors import ClusterRefused, ClusterUnavailable
 from listener.flow.backoff import Backoff
 from listener.flow.state import State
 
@@ -119,9 +119,10 @@ class Bookkeeper:
         backoff = Backoff(0.005, 0.2)
         create = any(job.create for job in jobs)
         stream = self._state.streams.get(key)
+        is_fresh = False
         for _ in range(_ATTEMPTS):
             if stream is None:
-                stream = await self._store.get_stream(key)
+                stream, is_fresh = await self._read(key), True
             if stream is None:
                 if not create:
                     return [NotBooked(f"ImageStream {key} does not exist any more")] * len(jobs)
@@ -140,23 +141,34 @@ class Bookkeeper:
             assert stream is not None  # noqa: S101 - for the type checker: each way above ends with one
             after, answers = self._apply(stream, jobs)
             if after is stream:
-                self._state.put_stream(stream)
-                return answers
+                if is_fresh:
+                    self._state.put_stream(stream)
+                    return answers
+                # What we know may be older than what another replica stored. Only the cluster can say "unchanged".
+                stream = None
+                continue
             outcome = await self._store.store_tags(stream, after.tags)
             match outcome.end:
                 case End.APPLIED if outcome.stored:
-                    self._remember(outcome.stored, jobs)
+                    self._remember(outcome.stored, jobs, answers)
                     self._state.put_stream(outcome.stored)
                     return [replace(answer, stream=outcome.stored) for answer in answers]
                 case End.STALE:
                     await asyncio.sleep(backoff.next())
-                    stream = await self._store.get_stream(key)
+                    stream = None
                 case End.GONE:
                     self._state.discard_stream(key)
                     stream = None
                 case _:
                     return self._give_up(f"the history of ImageStream {key} cannot be stored", outcome, jobs)
         raise ClusterUnavailable(f"ImageStream {key} was changed by others {_ATTEMPTS} times while we wrote to it")
+
+    async def _read(self, key: StreamKey) -> Stream | None:
+        try:
+            return await self._store.get_stream(key)
+        except ClusterRefused as refusal:
+            # A missing right can be mended, so it must not cost a push.
+            raise ClusterUnavailable(f"ImageStream {key} cannot be read: {refusal}") from refusal
 
     def _apply(self, stream: Stream, jobs: Sequence[_Job]) -> tuple[Stream, list[Booked]]:
         after = stream
@@ -173,10 +185,11 @@ class Bookkeeper:
             answers.append(Booked(stream, tuple(changes)))
         return after, answers
 
-    def _remember(self, stream: Stream, jobs: Sequence[_Job]) -> None:
-        for job in jobs:
-            for entry in job.entries:
-                self._state.remember_arrival(stream.key, entry.tag, entry.item.image, entry.arrival)
+    def _remember(self, stream: Stream, jobs: Sequence[_Job], answers: Sequence[Booked]) -> None:
+        for job, answer in zip(jobs, answers, strict=True):
+            for entry, change in zip(job.entries, answer.changes, strict=True):
+                if change:
+                    self._state.remember_arrival(stream.key, entry.tag, entry.item.image, entry.arrival)
 
     def _give_up(self, what: str, outcome: Outcome[Stream], jobs: Sequence[_Job]) -> Sequence[NotBooked]:
         """Tell what can pass from what cannot. A missing right can be mended, so it must not cost a push."""

@@ -73,7 +73,7 @@ class FanOut:
         self._max_in_flight = max_in_flight
         self._change_cause = change_cause
         self._backoffs: dict[WorkloadKey, Backoff] = {}
-        self._told: dict[WorkloadKey, tuple[str, ...]] = {}  # the problems its people were told of
+        self._told: dict[WorkloadKey, tuple[str, tuple[str, ...]]] = {}  # uid, and the problems its people were told of
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as workers:
@@ -178,12 +178,13 @@ class FanOut:
 
     def _tell_problems(self, workload: Workload, kind: Kind, plan: PatchPlan) -> None:
         """Say what is wrong with the triggers, once for each state of them."""
-        if plan.problems == self._told.get(workload.key, ()):
-            return
         if not plan.problems:
-            del self._told[workload.key]
+            self._told.pop(workload.key, None)
             return
-        self._told[workload.key] = plan.problems
+        told = (workload.uid, plan.problems)
+        if self._told.get(workload.key) == told:
+            return
+        self._told[workload.key] = told
         subject = about_workload(workload.key, kind.api_version, workload.uid)
         for problem in plan.problems:
             log.warning("trigger.invalid", workload=str(workload.key), problem=problem)

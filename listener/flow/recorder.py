@@ -23,6 +23,8 @@ from listener.core.outcomes import End, Outcome
 
 log = structlog.get_logger()
 
+_LONGEST_ADVICE_SECONDS = 60
+
 
 class EventStore(Protocol):
     """The cluster, as far as Events are written."""
@@ -105,28 +107,30 @@ class Recorder:
             if not self._pending:
                 self._arrived.clear()
                 self._tell_dropped()
-            await self._send(notice, pending)
-            await asyncio.sleep(self._interval)
+            outcome = await self._send(notice, pending)
+            if outcome.end is not End.APPLIED:
+                # An Event is worth no retry: the object may be gone, and the log has said it already.
+                log.info("event.unsent", subject=notice.subject.name, reason=notice.reason, why=outcome.message)
+            advice = min(outcome.retry_after_seconds or 0, _LONGEST_ADVICE_SECONDS)
+            await asyncio.sleep(max(self._interval, advice))
 
-    async def _send(self, notice: Notice, pending: _Pending) -> None:
+    async def _send(self, notice: Notice, pending: _Pending) -> Outcome[None]:
         last = _time(pending.last)
         if sent := self._sent.pop(notice, None):
             count = sent.count + pending.count
             outcome = await self._store.repeat_event(sent.name, notice, count=count, last=last)
-            if outcome.end is End.APPLIED:
+            if outcome.end is not End.GONE:
                 self._sent[notice] = _Sent(sent.name, count)
-                return
+                return outcome
         name = f"{notice.subject.name}.{secrets.token_hex(8)}"
         outcome = await self._store.create_event(
             name, notice, count=pending.count, first=_time(pending.first), last=last
         )
-        if outcome.end is not End.APPLIED:
-            # An Event is worth no retry: the object may be gone, and the log has said it already.
-            log.info("event.unsent", subject=notice.subject.name, reason=notice.reason, why=outcome.message)
-            return
-        self._sent[notice] = _Sent(name, pending.count)
-        if len(self._sent) > self._remembered:
-            self._sent.popitem(last=False)
+        if outcome.end is End.APPLIED:
+            self._sent[notice] = _Sent(name, pending.count)
+            if len(self._sent) > self._remembered:
+                self._sent.popitem(last=False)
+        return outcome
 
     def _tell_dropped(self) -> None:
         if self._dropped:

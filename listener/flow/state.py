@@ -28,6 +28,8 @@ class State:
 
     def put_stream(self, stream: Stream) -> None:
         for tag in self.streams.put(stream):
+            if self.resolve(stream.key, tag) is None:
+                self._arrivals.pop((stream.key, tag), None)
             self._wake(stream.key, tag)
 
     def discard_stream(self, key: StreamKey) -> None:
@@ -36,7 +38,8 @@ class State:
             self._arrivals.pop((key, tag), None)
 
     def put_workload(self, workload: Workload) -> None:
-        if self.workloads.put(workload):
+        was_known = self._knows(workload.key)
+        if self.workloads.put(workload) or (was_known and not self._knows(workload.key)):
             self.queue.add(workload.key)
 
     def refresh_workload(self, workload: Workload) -> None:
@@ -46,7 +49,10 @@ class State:
             self.put_workload(workload)
 
     def discard_workload(self, key: WorkloadKey) -> None:
-        self.workloads.discard(key)
+        """Forget a workload. One more look at it lets others forget what they kept for it."""
+        if self._knows(key):
+            self.workloads.discard(key)
+            self.queue.add(key)
 
     def resolve(self, key: StreamKey, tag: str) -> Resolved | None:
         stream = self.streams.get(key)
@@ -60,6 +66,9 @@ class State:
         digest, arrival = self._arrivals.get((key, tag), ("", None))
         resolved = self.resolve(key, tag)
         return arrival if resolved and resolved.digest == digest else None
+
+    def _knows(self, key: WorkloadKey) -> bool:
+        return self.workloads.get(key) is not None
 
     def _wake(self, key: StreamKey, tag: str) -> None:
         # Sorted, so that two runs over the same cluster go the same way.

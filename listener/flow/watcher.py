@@ -14,10 +14,12 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from listener.core.changes import Gone, Mark, Page, Seen
-from listener.errors import ClusterError, ClusterRefused, WatchExpired
+from listener.errors import ClusterError, ClusterRefused, ClusterUnavailable, WatchExpired
 from listener.flow.backoff import Backoff
 
 log = structlog.get_logger()
+
+_LONGEST_ADVICE_SECONDS = 60  # API servers say 1 to 30; a watcher that is silent for minutes counts as hung
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -95,9 +97,10 @@ class Watcher(Generic[K, V]):
                 if self._position is None:
                     self._position = await self._list()
                 await self._watch(self._position)
-            except WatchExpired as expired:
+            except (WatchExpired, ClusterRefused) as error:
+                # A server that will not go on from here (it was restored, or serves the resource anew) may well list.
                 self._position = None
-                await self._pause(expired)
+                await self._pause(error)
             except ClusterError as error:
                 await self._pause(error)
 
@@ -137,6 +140,8 @@ class Watcher(Generic[K, V]):
 
     async def _pause(self, error: ClusterError) -> None:
         seconds = self._backoff.next()
+        if isinstance(error, ClusterUnavailable) and error.retry_after_seconds:
+            seconds = max(seconds, min(error.retry_after_seconds, _LONGEST_ADVICE_SECONDS))
         hint = {}
         if isinstance(error, ClusterRefused) and error.status == 403:
             hint = {"hint": f"the service account needs list and watch on {self.resource}"}

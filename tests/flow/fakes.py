@@ -104,8 +104,8 @@ class FakeCluster:
     """Streams and workloads by key. Every request takes `latency` seconds and is decided when that time is over.
 
     `fault` may answer a write in the cluster's stead; `meanwhile` runs before a write is decided, as somebody else
-    would. `writes` lists the writes that were stored, `most_at_once` how many requests ran together, `overlapped` the
-    workloads that were patched twice at the same time.
+    would. `writes` lists the writes that were stored, `tried` and `sent` when and what was patched, stored or not;
+    `most_at_once` is how many requests ran together, `overlapped` the workloads that were patched twice at once.
     """
 
     latency: float = 0.01
@@ -117,6 +117,7 @@ class FakeCluster:
     read_error: Exception | None = None
     writes: list[tuple[str, StreamKey | WorkloadKey]] = field(default_factory=list)
     tried: list[tuple[float, WorkloadKey]] = field(default_factory=list)
+    sent: list[Sequence[Mapping[str, object]]] = field(default_factory=list)
     most_at_once: int = 0
     overlapped: set[WorkloadKey] = field(default_factory=set)
     _version: int = 100
@@ -179,6 +180,7 @@ class FakeCluster:
     ) -> Outcome[Workload]:
         assert kind.name == key.kind
         self.tried.append((asyncio.get_running_loop().time(), key))
+        self.sent.append(operations)
         if self._running[key]:
             self.overlapped.add(key)
         async with self._request(key):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 from structlog.testing import capture_logs
@@ -195,7 +196,7 @@ async def test_failures_in_a_row_are_asked_ever_less_often_and_a_success_resets_
     async with watching(script, Shelf()):
         await asyncio.sleep(3600)
     moments = [moment for moment, what in script.asked if what.startswith("watch")]
-    gaps = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(moments)]
     assert max(gaps) > 15
     assert max(gaps) < 31
     assert gaps[40] < 2  # after the one that went well
@@ -240,7 +241,7 @@ async def test_its_age_is_the_time_since_the_last_sign_of_life() -> None:
 async def test_a_sink_with_a_bug_ends_the_loop_with_that_bug() -> None:
     class Broken(Shelf):
         def put(self, value: tuple[str, int]) -> None:
-            raise ZeroDivisionError
+            raise ZeroDivisionError(value)
 
     run: Callable[[], Awaitable[None]] = Watcher[str, tuple[str, int]](Script([[page("10", a=1)]]), Broken()).run
     with pytest.raises(ZeroDivisionError):

@@ -1,0 +1,266 @@
+"""Which stream tags a push concerns, and what the sender is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from listener.core.events import Parsed, PushEvent, Remark
+from listener.core.outcomes import End, Outcome
+from listener.core.receipts import Receipt
+from listener.core.streams import Stream, StreamKey
+from listener.core.workloads import WorkloadKey
+from listener.errors import ClusterUnavailable
+from listener.flow.bookkeeper import Bookkeeper
+from listener.flow.intake import Intake, Origin
+from listener.flow.queue import KeyQueue
+from listener.flow.state import State
+from tests.flow.fakes import WEB, FakeCluster, Meter, Notices, arrival, digest, following, stream, workload
+
+TEAM = Origin("team", "r.example", frozenset({"registry.internal:5000"}))
+INTEGRATED = replace(TEAM, integrated=True)
+
+
+@dataclass
+class World:
+    cluster: FakeCluster
+    state: State
+    notices: Notices
+    meter: Meter
+    intake: Intake
+
+    def put(self, given: Stream) -> None:
+        self.state.put_stream(self.cluster.put_stream(given))
+
+    async def take(self, *pushes: PushEvent, origin: Origin = TEAM, **rest: tuple[Remark, ...]) -> Receipt:
+        return await self.intake.take(origin, Parsed(pushes, **rest), arrival("the delivery"))
+
+    def head(self, key: StreamKey, tag: str) -> str | None:
+        head = self.cluster.streams[key].history(tag).head if key in self.cluster.streams else None
+        return head.image if head else None
+
+
+@pytest.fixture
+def build() -> Callable[..., World]:
+    def build(*, namespaces: tuple[str, ...] = ()) -> World:
+        cluster, state, notices, meter = FakeCluster(), State(KeyQueue()), Notices(), Meter()
+        books = Bookkeeper(cluster, state, history_limit=50, max_in_flight=10)
+        return World(cluster, state, notices, meter, Intake(books, state, notices, meter, namespaces=namespaces))
+
+    return build
+
+
+@pytest.fixture
+def world(build: Callable[..., World]) -> World:
+    return build()
+
+
+def push(
+    repository: str = "shop/web", tag: str = "latest", letter: str | None = "a", registry: str | None = "r.example"
+) -> PushEvent:
+    return PushEvent(registry, repository, tag, digest(letter) if letter else None, None, None, None, None)
+
+
+def tags(moved: tuple[object, ...]) -> list[str]:
+    return [f"{m.stream}:{m.tag}" for m in moved]  # type: ignore[attr-defined]
+
+
+async def test_a_push_moves_every_stream_that_takes_from_there(world: World) -> None:
+    other = StreamKey("prod", "shop")
+    world.put(stream())
+    world.put(stream(other, repository="", spec_tags=[following("stable", "r.example/shop/web:latest")]))
+    world.put(stream(StreamKey("shop", "db"), repository="r.example/shop/db"))
+    receipt = await world.take(push())
+    assert tags(receipt.moved) == ["prod/shop:stable", "shop/web:latest"]
+    assert world.head(WEB, "latest") == world.head(other, "stable") == digest("a")
+    assert world.head(StreamKey("shop", "db"), "latest") is None
+    assert receipt.outcome == "moved"
+
+
+async def test_the_item_names_the_image_as_pull_specs_do(world: World) -> None:
+    world.put(stream())
+    await world.take(push(registry="registry.internal:5000"))
+    head = world.cluster.streams[WEB].history("latest").head
+    assert head is not None
+    assert head.docker_image_reference == f"r.example/shop/web@{digest('a')}"
+    assert head.created == "2026-01-01T00:00:00Z"
+
+
+async def test_an_identical_push_is_unchanged_and_wakes_nobody(world: World) -> None:
+    world.put(stream())
+    world.state.put_workload(workload("app"))
+    await world.take(push())
+    while len(world.state.queue):
+        world.state.queue.done(await world.state.queue.take())
+    receipt = await world.take(push())
+    assert (tags(receipt.moved), tags(receipt.unchanged)) == ([], ["shop/web:latest"])
+    assert receipt.outcome == "unchanged"
+    assert len(world.state.queue) == 0
+    assert world.notices.reasons() == ["TagMoved"]
+
+
+async def test_many_tags_in_one_delivery_are_all_taken_in_their_order(world: World) -> None:
+    world.put(stream())
+    receipt = await world.take(push(letter="a"), push(tag="v1", letter="b"), push(letter="c"))
+    assert tags(receipt.moved) == ["shop/web:latest", "shop/web:v1", "shop/web:latest"]
+    assert world.head(WEB, "latest") == digest("c")
+    assert world.head(WEB, "v1") == digest("b")
+    assert world.cluster.count("store") == 1
+
+
+async def test_a_move_wakes_the_workloads_before_the_answer(world: World) -> None:
+    world.put(stream())
+    world.state.put_workload(workload("app"))
+    world.state.queue.done(await world.state.queue.take())
+    await world.take(push())
+    assert await world.state.queue.take() == WorkloadKey("Deployment", "shop", "app")
+
+
+async def test_nobody_takes_it(world: World) -> None:
+    receipt = await world.take(push("shop/unheard-of"))
+    assert receipt.outcome == "ignored"
+    assert receipt.ignored == (
+        Remark("push of shop/unheard-of:latest", "no ImageStream takes images from r.example/shop/unheard-of:latest"),
+    )
+
+
+@pytest.mark.parametrize("host", ["r.example", "registry.internal:5000", None])
+async def test_a_registry_may_name_itself_as_its_settings_say(world: World, host: str | None) -> None:
+    world.put(stream())
+    assert (await world.take(push(registry=host))).outcome == "moved"
+
+
+async def test_another_host_is_refused_and_the_rest_goes_on(world: World) -> None:
+    world.put(stream())
+    receipt = await world.take(push(registry="evil.example", letter="b"), push(tag="v1"))
+    assert tags(receipt.moved) == ["shop/web:v1"]
+    [remark] = receipt.refused
+    assert "evil.example is neither host nor alias of registry 'team'" in remark.why
+    assert world.head(WEB, "latest") is None
+    assert receipt.outcome == "refused"
+
+
+async def test_a_push_without_digest_is_refused_and_the_rest_goes_on(world: World) -> None:
+    world.put(stream())
+    receipt = await world.take(push(letter=None), push(tag="v1"))
+    assert tags(receipt.moved) == ["shop/web:v1"]
+    assert len(receipt.refused) == 1
+
+
+async def test_what_the_dialect_said_is_handed_on(world: World) -> None:
+    ignored, refused = Remark("pull x", "only a push moves a tag"), Remark("push y", "no tag")
+    receipt = await world.take(ignored=(ignored,), refused=(refused,))
+    assert (receipt.ignored, receipt.refused) == ((ignored,), (refused,))
+
+
+async def test_an_integrated_registry_makes_the_stream_on_the_first_push(world: World) -> None:
+    receipt = await world.take(push(), origin=INTEGRATED)
+    assert tags(receipt.moved) == ["shop/web:latest"]
+    assert world.head(WEB, "latest") == digest("a")
+
+
+async def test_an_integrated_push_moves_other_followers_too_and_its_own_stream_once(world: World) -> None:
+    other = StreamKey("prod", "web")
+    world.put(stream())
+    world.put(stream(other, repository="", spec_tags=[following("live", "r.example/shop/web:latest")]))
+    receipt = await world.take(push(), origin=INTEGRATED)
+    assert tags(receipt.moved) == ["prod/web:live", "shop/web:latest"]
+
+
+@pytest.mark.parametrize(
+    "repository",
+    ["web", "shop/web/deep", "shop_x/web", "shop/my_app", f"{'n' * 64}/web"],
+    ids=["no namespace", "three parts", "no namespace name", "no object name", "namespace too long"],
+)
+async def test_an_integrated_repository_must_be_a_namespace_and_a_name(world: World, repository: str) -> None:
+    receipt = await world.take(push(repository), push(), origin=INTEGRATED)
+    assert tags(receipt.moved) == ["shop/web:latest"]
+    [remark] = receipt.refused
+    assert "NAMESPACE/NAME" in remark.why
+
+
+async def test_a_repository_that_cannot_be_a_stream_may_still_feed_one(world: World) -> None:
+    world.put(stream(repository="r.example/my_app"))
+    receipt = await world.take(push("my_app"), origin=INTEGRATED)
+    assert tags(receipt.moved) == ["shop/web:latest"]
+    assert receipt.refused == ()
+
+
+async def test_an_integrated_registry_makes_streams_in_the_namespaces_of_the_settings_only(
+    build: Callable[..., World],
+) -> None:
+    world = build(namespaces=("prod",))
+    receipt = await world.take(push(), origin=INTEGRATED)
+    assert world.cluster.streams == {}
+    [remark] = receipt.refused
+    assert "`namespaces`" in remark.why
+
+
+async def test_a_missing_namespace_is_refused_and_the_rest_goes_on(world: World) -> None:
+    receipt = await world.take(push("nowhere/web"), push(), origin=INTEGRATED)
+    assert tags(receipt.moved) == ["shop/web:latest"]
+    [remark] = receipt.refused
+    assert "'nowhere' does not exist" in remark.why
+
+
+async def test_what_the_cluster_will_never_take_is_told_on_the_stream(world: World) -> None:
+    world.put(stream())
+    world.cluster.fault = lambda *_: Outcome(End.REFUSED, message="denied by policy")
+    receipt = await world.take(push())
+    assert receipt.outcome == "refused"
+    [notice] = world.notices.given
+    assert (notice.reason, notice.subject.name) == ("PushRefused", "web")
+    assert "denied by policy" in notice.message
+
+
+async def test_a_part_that_could_not_be_stored_now_brings_the_whole_delivery_back(world: World) -> None:
+    db = StreamKey("shop", "db")
+    world.put(stream())
+    world.put(stream(db, repository="r.example/shop/db"))
+    world.cluster.fault = lambda _verb, key: Outcome(End.UNREACHABLE, message="down") if key == db else None
+    pushes = push(), push("shop/db")
+    with pytest.raises(ClusterUnavailable, match="shop/db"):
+        await world.take(*pushes)
+    assert world.head(WEB, "latest") == digest("a")  # what could be stored is
+    world.cluster.fault = lambda *_: None
+    receipt = await world.take(*pushes)
+    assert (tags(receipt.moved), tags(receipt.unchanged)) == (["shop/db:latest"], ["shop/web:latest"])
+
+
+async def test_a_bug_goes_before_come_again(world: World) -> None:
+    db = StreamKey("shop", "db")
+    world.put(stream())
+    world.put(stream(db, repository="r.example/shop/db"))
+
+    def fault(_verb: str, key: object) -> Outcome[None]:
+        if key == db:
+            raise ZeroDivisionError
+        return Outcome(End.UNREACHABLE)
+
+    world.cluster.fault = fault
+    with pytest.raises(ZeroDivisionError):
+        await world.take(push(), push("shop/db"))
+
+
+async def test_moves_are_counted_timed_and_told_on_the_stream(world: World) -> None:
+    world.put(stream())
+    await world.take(push(), push(tag="v1"))
+    assert world.meter.moves == ["push", "push"]
+    assert world.meter.stored_seconds == [pytest.approx(world.cluster.latency)]
+    assert [(n.reason, n.subject.kind, n.subject.uid) for n in world.notices.given] == [
+        ("TagMoved", "ImageStream", "stream-uid")
+    ] * 2
+    assert world.notices.given[0].message == f"web:latest moved to r.example/shop/web@{digest('a')} by a push"
+
+
+async def test_streams_of_one_delivery_are_written_together(world: World) -> None:
+    for number in range(8):
+        world.put(stream(StreamKey("shop", f"s{number}")))
+    started = asyncio.get_running_loop().time()
+    receipt = await world.take(push())
+    assert len(receipt.moved) == 8
+    assert world.cluster.most_at_once == 8
+    assert asyncio.get_running_loop().time() - started == pytest.approx(world.cluster.latency)
