@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from subprocess import CalledProcessError
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
@@ -521,7 +521,8 @@ def _blamed(error: jsonschema.ValidationError) -> Iterator[str]:
         yield from _blamed(part)
     path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path).lstrip(".")
     if error.validator == "required":
-        yield from (f"{path}.{name}" for name in error.validator_value if name not in error.instance)
+        required, given = cast(list[str], error.validator_value), cast(dict[str, Any], error.instance)
+        yield from (f"{path}.{name}" for name in required if name not in given)
     else:
         yield path
 

@@ -1,0 +1,147 @@
+"""The embedded cluster: a Kubernetes API on loopback that real clients can use, for a demo, a test or a bench.
+
+Everything is in memory and is gone when it is closed. It runs no containers: workloads are said to be ready a moment
+after they change. It listens on 127.0.0.1 only, and whoever does not carry its random token is refused, so other users
+of the machine cannot use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from asyncio import Task
+from types import TracebackType
+from typing import Self
+
+import yaml
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+from listener.sandbox.cluster import access
+from listener.sandbox.cluster.controllers import Controllers
+from listener.sandbox.cluster.faults import Faults
+from listener.sandbox.cluster.resources import Catalog
+from listener.sandbox.cluster.server import BODY_LIMIT, Server
+from listener.sandbox.cluster.store import Store
+from listener.sandbox.cluster.verbs import NAMESPACES, PROTECTED, Verbs, WriteOptions
+
+HOST = "127.0.0.1"
+_SHUTDOWN_SECONDS = 0.5
+
+
+class Cluster:
+    """A Kubernetes API in this process: `async with Cluster() as cluster`, or `start` and `close`.
+
+    Keeps everything in memory. `port` 0 takes a free one. `settle_seconds` is the time after which a changed workload
+    is observed and ready, `bookmark_seconds` the time between the bookmarks of a watch.
+    """
+
+    def __init__(self, port: int = 0, *, settle_seconds: float = 0.2, bookmark_seconds: float = 60.0) -> None:
+        self.token = access.new_token()
+        self._port = port
+        self._settle_seconds = settle_seconds
+        self._store = Store()
+        catalog = Catalog()
+        self._verbs = Verbs(self._store, catalog)
+        self._server = Server(self._store, catalog, self._verbs, self.token, bookmark_seconds)
+        self._runner: web.ServerRunner | None = None
+        self._controllers: Task[None] | None = None
+
+    async def start(self) -> None:
+        """Create the first namespaces and listen. Raises `OSError` when the port is taken."""
+        controllers = Controllers(self._verbs, self._settle_seconds, lambda: self._server.served)
+        if not self._store.revision:
+            self._create_namespaces()
+        server = web.Server(self._server.handle, request_factory=_request, handler_cancellation=True)
+        runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, HOST, self._port).start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        self._port = runner.addresses[0][1]
+        self._controllers = asyncio.create_task(controllers.run(), name="sandbox cluster controllers")
+
+    async def close(self) -> None:
+        """Stop answering; running watches end. Closing twice is allowed."""
+        task, self._controllers = self._controllers, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            self._server.close()
+            await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def faults(self) -> Faults:
+        return self._server.faults
+
+    @property
+    def banner(self) -> str:
+        """What to tell whoever starts it."""
+        return f"cluster API on {self.url} (in memory: everything is lost at the end; no containers run)"
+
+    def kubeconfig(self) -> str:
+        """Return a kubeconfig, YAML, whose current context is `sandbox`.
+
+        The address in it holds the token: see `access.admitted`.
+        """
+        return yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "sandbox",
+                "clusters": [{"name": "sandbox", "cluster": {"server": f"{self.url}/{self.token}"}}],
+                "users": [{"name": access.USER, "user": {"token": self.token}}],
+                "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": access.USER}}],
+            },
+            sort_keys=False,
+        )
+
+    def compact(self) -> None:
+        """Forget the log of changes, as etcd does every few minutes: older resourceVersions and continue tokens are 410
+        from now on.
+        """
+        for collection in self._store.collections():
+            collection.compact()
+
+    def _create_namespaces(self) -> None:
+        namespaces = Catalog().builtin(*NAMESPACES)
+        for name in sorted(PROTECTED):
+            obj = {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}
+            self._verbs.create(namespaces, "", obj, WriteOptions(manager="sandbox"))
+
+
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: RequestHandler,
+    writer: AbstractStreamWriter,
+    task: Task[None],
+) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=BODY_LIMIT)

@@ -1,0 +1,205 @@
+"""What the workload controllers write: revisions of a template, and the status of a workload that has arrived where its
+spec points.
+
+Pure functions on objects. Every replica is ready at once: the sandbox runs no containers. A later room that shows Pods
+would take its templates from the ReplicaSets made here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+Object = dict[str, Any]
+
+REVISION = "deployment.kubernetes.io/revision"
+HASH_LABEL = "pod-template-hash"
+REVISION_HASH_LABEL = "controller-revision-hash"
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+# A real deployment controller keeps these off its ReplicaSets: `annotationsToSkip`.
+_NOT_COPIED = {
+    "kubectl.kubernetes.io/last-applied-configuration",
+    REVISION,
+    "deployment.kubernetes.io/revision-history",
+    "deployment.kubernetes.io/desired-replicas",
+    "deployment.kubernetes.io/max-replicas",
+    "deprecated.deployment.rollback.rollbackTo",
+}
+_SORTED = msgspec.json.Encoder(order="deterministic").encode
+
+
+def template_hash(template: Object) -> str:
+    """Return ten characters that stand for a pod template: the same for the same one, fit for names and labels."""
+    number = int.from_bytes(hashlib.blake2s(_SORTED(template), digest_size=8).digest())
+    letters = []
+    for _ in range(10):
+        number, digit = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[digit])
+    return "".join(letters)
+
+
+def owned_by(owner: Object) -> Object:
+    """Return the reference of the one controller of an object."""
+    metadata = owner["metadata"]
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def revision_of(obj: Object) -> int:
+    text = (obj["metadata"].get("annotations") or {}).get(REVISION, "")
+    return int(text) if text.isdigit() else 0
+
+
+def copied_annotations(deployment: Object) -> Object:
+    """Return what a ReplicaSet takes over, the change-cause among it."""
+    found = deployment["metadata"].get("annotations") or {}
+    return {name: value for name, value in found.items() if name not in _NOT_COPIED}
+
+
+def replica_set(deployment: Object, name: str, digest: str, revision: int) -> Object:
+    """Return the new ReplicaSet of a Deployment's current template, without the server's own metadata."""
+    spec = deployment["spec"]
+    template = spec["template"]
+    metadata = template.get("metadata") or {}
+    labels = {**(metadata.get("labels") or {}), HASH_LABEL: digest}
+    selector = spec.get("selector") or {}
+    match_labels = {**(selector.get("matchLabels") or {}), HASH_LABEL: digest}
+    return {
+        "kind": "ReplicaSet",
+        "apiVersion": "apps/v1",
+        "metadata": {
+            "name": name,
+            "namespace": deployment["metadata"]["namespace"],
+            "labels": labels,
+            "annotations": {**copied_annotations(deployment), REVISION: str(revision)},
+            "ownerReferences": [owned_by(deployment)],
+        },
+        "spec": {
+            "replicas": 0,
+            "selector": {**selector, "matchLabels": match_labels},
+            "template": {**template, "metadata": {**metadata, "labels": labels}},
+        },
+    }
+
+
+def scaled(replica_set: Object, replicas: int) -> Object:
+    """Return a ReplicaSet that wants and has that many replicas."""
+    annotations = {
+        **(replica_set["metadata"].get("annotations") or {}),
+        "deployment.kubernetes.io/desired-replicas": str(replicas),
+        "deployment.kubernetes.io/max-replicas": str(replicas + -(-replicas // 4)),
+    }
+    metadata = {**replica_set["metadata"], "annotations": annotations}
+    spec = replica_set["spec"]
+    if spec.get("replicas") != replicas and "generation" in metadata:
+        metadata["generation"] += 1
+    found = {**replica_set, "metadata": metadata, "spec": {**spec, "replicas": replicas}}
+    return {**found, "status": replica_set_status(found)}
+
+
+def replica_set_status(replica_set: Object) -> Object:
+    """Return the status of a ReplicaSet, or of a ReplicationController, that has what it wants."""
+    replicas = replica_set["spec"].get("replicas", 1)
+    status: Object = {"replicas": replicas, "observedGeneration": replica_set["metadata"].get("generation", 1)}
+    if replicas:
+        status |= dict.fromkeys(("fullyLabeledReplicas", "readyReplicas", "availableReplicas"), replicas)
+    return status
+
+
+def deployment_status(deployment: Object, replica_set_name: str, now: str) -> Object:
+    """Return the status of a Deployment that has rolled out, or that is paused and only observed."""
+    spec, before = deployment["spec"], deployment.get("status") or {}
+    replicas = spec.get("replicas", 1)
+    status: Object = {"observedGeneration": deployment["metadata"].get("generation", 1)}
+    if spec.get("paused"):
+        counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+        status |= {name: before[name] for name in counts if name in before}
+        progress = ("Unknown", "DeploymentPaused", "Deployment is paused")
+    else:
+        if replicas:
+            status |= dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), replicas)
+        message = f'ReplicaSet "{replica_set_name}" has successfully progressed.'
+        progress = ("True", "NewReplicaSetAvailable", message)
+    status["terminatingReplicas"] = 0
+    held = {each.get("type"): each for each in before.get("conditions") or ()}
+    available = ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
+    status["conditions"] = [
+        _condition("Available", available, held.get("Available"), now),
+        _condition("Progressing", progress, held.get("Progressing"), now),
+    ]
+    return status
+
+
+def _condition(kind: str, state: tuple[str, str, str], before: Object | None, now: str) -> Object:
+    status, reason, message = state
+    kept = before if before is not None and before.get("status") == status else {}
+    same = kept.get("reason") == reason and kept.get("message") == message
+    return {
+        "type": kind,
+        "status": status,
+        "lastUpdateTime": kept.get("lastUpdateTime", now) if same else now,
+        "lastTransitionTime": kept.get("lastTransitionTime", now),
+        "reason": reason,
+        "message": message,
+    }
+
+
+def controller_revision(owner: Object, name: str, digest: str, number: int) -> Object:
+    """Return the ControllerRevision that holds the current template of a StatefulSet or DaemonSet, for rollout history
+    and undo.
+    """
+    template = owner["spec"]["template"]
+    labels = {**((template.get("metadata") or {}).get("labels") or {}), REVISION_HASH_LABEL: digest}
+    annotations = owner["metadata"].get("annotations") or {}
+    metadata = {
+        "name": name,
+        "namespace": owner["metadata"]["namespace"],
+        "labels": labels,
+        "ownerReferences": [owned_by(owner)],
+    }
+    kept = {key: value for key, value in annotations.items() if key == "kubernetes.io/change-cause"}
+    if kept:
+        metadata["annotations"] = kept
+    return {
+        "kind": "ControllerRevision",
+        "apiVersion": "apps/v1",
+        "metadata": metadata,
+        "data": {"spec": {"template": {**template, "$patch": "replace"}}},
+        "revision": number,
+    }
+
+
+def stateful_set_status(stateful_set: Object, revision: str) -> Object:
+    replicas = stateful_set["spec"].get("replicas", 1)
+    status: Object = {
+        "observedGeneration": stateful_set["metadata"].get("generation", 1),
+        "replicas": replicas,
+        "availableReplicas": replicas,
+        "currentRevision": revision,
+        "updateRevision": revision,
+        "collisionCount": 0,
+    }
+    if replicas:
+        status |= dict.fromkeys(("readyReplicas", "currentReplicas", "updatedReplicas"), replicas)
+    return status
+
+
+def daemon_set_status(daemon_set: Object) -> Object:
+    """Return the status of a DaemonSet that runs on the one node there would be."""
+    counts = (
+        "currentNumberScheduled",
+        "desiredNumberScheduled",
+        "numberReady",
+        "updatedNumberScheduled",
+        "numberAvailable",
+    )
+    observed = daemon_set["metadata"].get("generation", 1)
+    return {**dict.fromkeys(counts, 1), "numberMisscheduled": 0, "observedGeneration": observed}
