@@ -132,36 +132,37 @@ def load(file: Path | None, environment: Mapping[str, str]) -> Settings:
 def parse(found: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     """Turn a mapping into settings, overridden by the environment. Raises SettingsError."""
     merged: dict[str, Any] = dict(found)
-    overridden = set()
-    for section, key, variable in _overridable():
-        if variable in environment:
-            inner = merged.get(section) or {}
-            if isinstance(inner, Mapping):
-                merged[section] = {**inner, key: environment[variable]}
-                overridden.add(variable)
+    for section, key, kind, variable in _overridable():
+        inner = merged.get(section, {})
+        if variable in environment and isinstance(inner, Mapping):
+            try:
+                # Not strict only where the environment spoke: it knows nothing but text.
+                value = msgspec.convert(environment[variable], kind, strict=False)
+            except msgspec.ValidationError as error:
+                raise SettingsError(f"{section}.{key}: {error} (from the variable {variable})") from error
+            merged[section] = {**inner, key: value}
     try:
-        # Not strict only where the environment spoke: it knows nothing but text.
-        settings = msgspec.convert(merged, Settings, strict=not overridden)
+        settings = msgspec.convert(merged, Settings)
     except msgspec.ValidationError as error:
-        raise SettingsError(_readable(str(error), overridden)) from error
+        raise SettingsError(_readable(str(error))) from error
     _check(settings)
     return settings
 
 
-def _overridable() -> Iterator[tuple[str, str, str]]:
+def _overridable() -> Iterator[tuple[str, str, Any, str]]:
+    """Section, key, type and variable of each."""
     for section in msgspec.structs.fields(Settings):
         if isinstance(section.type, type) and issubclass(section.type, _Section):
             for field in msgspec.structs.fields(section.type):
                 words = re.sub(r"([A-Z])", r"_\1", f"{section.encode_name}_{field.encode_name}").upper()
-                yield section.encode_name, field.encode_name, f"LISTENER_{words}"
+                yield section.encode_name, field.encode_name, field.type, f"LISTENER_{words}"
 
 
-def _readable(message: str, overridden: set[str]) -> str:
+def _readable(message: str) -> str:
     """msgspec says "Expected `int`, got `str` - at `$.history.limit`"; a person reads the key first."""
     what, _, where = message.partition(" - at ")
-    where = where.strip("`").removeprefix("$").removeprefix(".").replace("[...]", "[]")
-    hint = f" (overridden by {', '.join(sorted(overridden))})" if overridden else ""
-    return f"{where or 'top level'}: {what}{hint}"
+    where = where.removeprefix("`key` in ").strip("`").removeprefix("$").removeprefix(".")
+    return f"{where or 'top level'}: {what}"
 
 
 def _check(settings: Settings) -> None:
@@ -180,7 +181,7 @@ def _check(settings: Settings) -> None:
                 " Without a secret anybody could move this registry's tags, so even that must be written out"
             )
         for name, source in given.items():
-            if isinstance(source, SecretSource) and (source.secret_file is None) == (source.secret_env is None):
+            if isinstance(source, SecretSource) and bool(source.secret_file) == bool(source.secret_env):
                 raise SettingsError(f"{where}.auth.{name}: expected exactly one of secretFile, secretEnv")
     for key, value in (("hooks", settings.listen.hooks), ("monitoring", settings.listen.monitoring)):
         if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):\d{1,5}", value) or int(value.rpartition(":")[2]) > 65535:

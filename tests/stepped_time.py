@@ -11,7 +11,7 @@ import asyncio
 import selectors
 
 
-class Deadlock(Exception):  # noqa: N818 - what it is
+class Deadlock(Exception):
     """Every task waits for another, and no timer is set."""
 
 

@@ -12,6 +12,7 @@ import contextlib
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -133,6 +134,8 @@ class Cluster:
                 kube_config.load_incluster_config(client_configuration=configuration)
             else:
                 file = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT_KUBECONFIG
+                if not _any_file(file):
+                    raise FileNotFoundError("there is no such file")
                 loader = await kube_config.load_kube_config(
                     config_file=file, context=context, client_configuration=configuration, persist_config=False
                 )
@@ -430,6 +433,11 @@ class Collection(Generic[K, V]):
                 "cluster.object_unreadable", resource=self.resource, object=str(self._key_of(raw)), reason=str(error)
             )
             return None
+
+
+def _any_file(kubeconfig: str) -> bool:
+    """Tell whether there is anything to read: $KUBECONFIG may name several files, some of them absent."""
+    return any(Path(file).expanduser().is_file() for file in kubeconfig.split(os.pathsep))
 
 
 def _group_path(api_version: str) -> str:

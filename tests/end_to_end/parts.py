@@ -104,6 +104,12 @@ class Listener:
         """Post an envelope; return the status and the answer."""
         return await self.post(json.dumps({"events": events}).encode(), hook=hook, secret=secret)
 
+    async def deliver_once(self, event: Mapping[str, Any]) -> tuple[int, Mapping[str, str], Any]:
+        """Post one event; return the status, the headers and the answer."""
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        async with self.session.post(f"{self.hooks}/hooks/team", json={"events": [event]}, headers=headers) as response:
+            return response.status, response.headers, await response.json()
+
     async def post(self, body: bytes, *, hook: str = "team", secret: str = SECRET) -> tuple[int, Any]:
         headers = {"Authorization": f"Bearer {secret}"}
         async with self.session.post(f"{self.hooks}/hooks/{hook}", data=BytesIO(body), headers=headers) as response:

@@ -98,8 +98,8 @@ def _list_of(item: Node, **more: Any) -> Node:
     return Node("array", items=item, drop_empty=True, go_type=f"[]{item.go_type}", **more)
 
 
-def _number(size: int = 64) -> Node:
-    return Node("integer", f"int{size}", go_type=f"int{size}")
+def _number() -> Node:
+    return Node("integer", "int64", go_type="int64")
 
 
 def _time() -> Node:

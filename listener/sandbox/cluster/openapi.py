@@ -197,8 +197,8 @@ def _written(node: Node, components: dict[str, Any]) -> Document:
         schema["properties"] = {name: _schema(child, components) for name, child in node.fields.items()}
         if node.required:
             schema["required"] = list(node.required)
-        if node.atomic_map:
-            schema["x-kubernetes-map-type"] = "atomic"
+    if node.atomic_map:
+        schema["x-kubernetes-map-type"] = "atomic"
     return schema
 
 

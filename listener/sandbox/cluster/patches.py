@@ -7,6 +7,7 @@ other unchanged parts with the original. Whether the result is a good object is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from listener.sandbox.cluster.schema import builtin
 Object = dict[str, Any]
 
 MAX_OPERATIONS: Final = 10_000
+_INDEX: Final = re.compile(r"-?[0-9]{1,9}")
 REJECTED: Final = "the server rejected our request due to an error in our request"
 
 
@@ -65,6 +67,9 @@ def json_patch(obj: Object, ops: object) -> Object:
     for op in ops:
         if not isinstance(op, dict):
             raise _undecoded(op, "handlers.jsonPatchOp")
+        for name in ("op", "path", "from"):
+            if not isinstance(op.get(name, ""), str):
+                raise _undecoded(op[name], "string", field=f"jsonPatchOp.{name}")
         operation = _OPERATIONS.get(op.get("op", ""))
         if operation is None:
             raise PatchFailed(422, REJECTED)
@@ -72,24 +77,30 @@ def json_patch(obj: Object, ops: object) -> Object:
             patched = operation(patched, op)
         except (LookupError, ValueError) as error:
             raise PatchFailed(422, REJECTED) from error
+    if not isinstance(patched, dict):
+        raise PatchFailed(422, REJECTED)
     return _own(patched)
 
 
-def _undecoded(value: object, go_type: str) -> PatchFailed:
+def _undecoded(value: object, go_type: str, *, field: str = "") -> PatchFailed:
+    where = f"Go struct field {field}" if field else "Go value"
     return PatchFailed(
-        400, f"error decoding patch: json: cannot unmarshal {json_type(value)} into Go value of type {go_type}"
+        400, f"error decoding patch: json: cannot unmarshal {json_type(value)} into {where} of type {go_type}"
     )
 
 
 def _steps(op: Mapping[str, Any], name: str) -> list[str]:
-    pointer = op.get(name)
-    if not isinstance(pointer, str):
-        raise LookupError(f"{name} is no JSON pointer: {pointer!r}")  # noqa: TRY004
+    """Split a JSON pointer. As there, what stands before the first slash counts for nothing."""
+    pointer: str = op[name]
+    if pointer and "/" not in pointer:
+        raise LookupError(f"{pointer!r} is no JSON pointer")
     return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
 
 
 def _place(items: Sequence[Any], step: str, *, past: int = 0) -> int:
     """Read an index, which may be negative; `past` is how far behind the last item it may point."""
+    if not _INDEX.fullmatch(step):
+        raise IndexError(step)
     place, limit = int(step), len(items) + past
     if not -limit <= place < limit:
         raise IndexError(step)
@@ -246,14 +257,14 @@ def _merge_object(node: Node, value: Object, patch: Object) -> Object:
     if _DIRECTIVE in patch:
         return _directed(patch)
     result = _retained(value, patch)
-    ordered = {name.removeprefix(_ORDER): order for name, order in patch.items() if name.startswith(_ORDER)}
-    for name, order in ordered.items():
-        # kubectl names the order of a list even where it changes no item of it.
-        child = node.child(name)
-        if child is not None and child.merge_key is not None and isinstance(result.get(name, patch.get(name)), list):
-            result[name] = _merge_list(child, result.get(name, []), patch.get(name) or [], order)
+    done = {_RETAIN_KEYS}
+    for directive, order in patch.items():
+        if directive.startswith(_ORDER):
+            # kubectl names the order of a list even where it changes no item of it.
+            name = directive.removeprefix(_ORDER)
+            done |= {directive, *([name] if _merge_in_order(node.child(name), result, patch, name, order) else [])}
     for name, change in patch.items():
-        if name in ordered or name == _RETAIN_KEYS or name.startswith(_ORDER):
+        if name in done:
             continue
         if name.startswith(_DELETE_SCALARS):
             listed = name.removeprefix(_DELETE_SCALARS)
@@ -264,6 +275,18 @@ def _merge_object(node: Node, value: Object, patch: Object) -> Object:
         else:
             _merge_field(node.child(name), result, name, change)
     return result
+
+
+def _merge_in_order(child: Node | None, result: Object, patch: Object, name: str, order: Any) -> bool:
+    """Merge and order one list, and tell whether it is one that can be."""
+    present, change = result.get(name, []), patch.get(name, [])
+    if child is None or child.merge_key is None or not (isinstance(present, list) and isinstance(change, list)):
+        return False
+    if not isinstance(order, list):
+        raise PatchFailed(400, "invalid patch format of setElementOrder list")
+    if name in result or name in patch:
+        result[name] = _merge_list(child, present, change, order)
+    return True
 
 
 def _merge_field(child: Node | None, result: Object, name: str, change: Any) -> None:
@@ -298,7 +321,7 @@ def _retained(value: Object, patch: Object) -> Object:
         return dict(value)
     kept = patch[_RETAIN_KEYS]
     asked = [name for name, change in patch.items() if change is not None and not name.startswith("$")]
-    if not isinstance(kept, list) or not set(asked) <= set(kept):
+    if not isinstance(kept, list) or not all(name in kept for name in asked):
         raise PatchFailed(400, "invalid patch format of retainKeys")
     return {name: item for name, item in value.items() if name in kept}
 
@@ -307,13 +330,13 @@ def _merge_list(node: Node, items: list[Any], patch: list[Any], order: list[Any]
     """Merge by key. `order` is `$setElementOrder`; without it the patch orders the items it names."""
     key = node.merge_key
     if not key:
-        merged = list(dict.fromkeys([*items, *patch]))
-        return _ordered(merged, patch if order is None else order, items, _itself)
+        merged = items + [item for item in patch if item not in items]
+        return _ordered(merged, patch if order is None else order, items, str)
     identify = _key_of(key)
     changes = []
     replaced = False
     for change in patch:
-        directive = change.get(_DIRECTIVE)
+        directive = change.get(_DIRECTIVE) if isinstance(change, dict) else None
         if directive is None:
             changes.append(change)
         elif directive == "delete":
@@ -341,10 +364,6 @@ def _merge_list(node: Node, items: list[Any], patch: list[Any], order: list[Any]
     return _ordered(merged, changes if order is None else order, items, identify)
 
 
-def _itself(item: Any) -> Any:
-    return item
-
-
 def _key_of(name: str) -> Callable[[Any], str]:
     def identify(item: Any) -> str:
         if not isinstance(item, dict) or name not in item:
@@ -364,7 +383,7 @@ def _check_order(changes: list[Any], order: list[Any], identify: Callable[[Any],
         raise PatchFailed(500, listed)
 
 
-def _ordered(merged: list[Any], order: list[Any], before: list[Any], identify: Callable[[Any], Any]) -> list[Any]:
+def _ordered(merged: list[Any], order: list[Any], before: list[Any], identify: Callable[[Any], str]) -> list[Any]:
     """Put the items that `order` names in that order, and weave the others in where they stood before."""
     places = {identify(item): place for place, item in reversed(list(enumerate(order)))}
     stood = {identify(item): place for place, item in reversed(list(enumerate(before)))}

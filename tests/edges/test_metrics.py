@@ -1,0 +1,91 @@
+"""What can be counted from outside: names, labels and units."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from listener.edges.metrics import Metrics
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Everything used once."""
+    metrics = Metrics()
+    metrics.hook_answered("team", "moved", 0.02)
+    metrics.tag_moved("push")
+    metrics.stored(0.01)
+    metrics.patched("Deployment", "applied", 0.005)
+    metrics.patched_after_hook(0.3)
+    metrics.in_flight(+3)
+    metrics.in_flight(-1)
+    metrics.event_dropped()
+    metrics.watch("listener_streams", "Image streams known.", None, lambda: {"": 7})
+    metrics.watch("listener_workloads", "Workloads with triggers.", "kind", lambda: {"Deployment": 4, "CronJob": 0})
+    return metrics
+
+
+def samples(metrics: Metrics) -> Mapping[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(metrics.expose().decode())
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "value"),
+    [
+        ("listener_hooks_total", {"registry": "team", "outcome": "moved"}, 1),
+        ("listener_hook_seconds_count", {"registry": "team"}, 1),
+        ("listener_hook_seconds_sum", {"registry": "team"}, 0.02),
+        ("listener_tag_moves_total", {"cause": "push"}, 1),
+        ("listener_patches_total", {"kind": "Deployment", "outcome": "applied"}, 1),
+        ("listener_patch_seconds_count", {"kind": "Deployment"}, 1),
+        ("listener_hook_to_stored_seconds_sum", {}, 0.01),
+        ("listener_hook_to_patched_seconds_sum", {}, 0.3),
+        ("listener_fan_out_in_flight", {}, 2),
+        ("listener_events_dropped_total", {}, 1),
+        ("listener_streams", {}, 7),
+        ("listener_workloads", {"kind": "Deployment"}, 4),
+        ("listener_workloads", {"kind": "CronJob"}, 0),
+    ],
+)
+def test_what_happened_is_there_under_its_name(
+    metrics: Metrics, name: str, labels: Mapping[str, str], value: float
+) -> None:
+    assert samples(metrics)[name, tuple(sorted(labels.items()))] == pytest.approx(value)
+
+
+def test_every_name_is_ours_and_explained(metrics: Metrics) -> None:
+    for family in text_string_to_metric_families(metrics.expose().decode()):
+        assert family.name.startswith("listener_")
+        assert family.documentation
+
+
+def test_no_counter_has_a_second_series_with_its_birthday(metrics: Metrics) -> None:
+    assert not [name for name, _ in samples(metrics) if name.endswith("_created")]
+
+
+def test_a_gauge_is_read_when_it_is_asked_for() -> None:
+    metrics = Metrics()
+    depth = {"workloads": 1.0}
+    metrics.watch("listener_queue_depth", "What waits.", "queue", lambda: depth)
+    depth["workloads"] = 5
+    assert samples(metrics)["listener_queue_depth", (("queue", "workloads"),)] == 5
+
+
+def test_two_services_in_one_process_count_apart() -> None:
+    one, other = Metrics(), Metrics()
+    one.event_dropped()
+    assert samples(one)["listener_events_dropped_total", ()] == 1
+    assert samples(other)["listener_events_dropped_total", ()] == 0
+
+
+def test_prometheus_finds_nothing_to_say_against_them(metrics: Metrics, promtool: Path) -> None:
+    checked = subprocess.run([promtool, "check", "metrics"], input=metrics.expose(), capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout.decode(), checked.stderr.decode()) == (0, "", "")

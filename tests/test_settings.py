@@ -1,0 +1,243 @@
+"""Every mistake in the settings names its key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from listener import settings
+from listener.errors import SettingsError
+
+TEAM: Mapping[str, Any] = {"name": "team", "host": "registry.example.com", "auth": {"none": True}}
+
+
+def with_team(**changes: Any) -> dict[str, Any]:
+    return {"registries": [{**TEAM, **changes}]}
+
+
+def with_auth(auth: Any) -> dict[str, Any]:
+    return with_team(auth=auth)
+
+
+def test_nothing_is_needed() -> None:
+    found = settings.load(None, {})
+    assert (found.history.limit, found.fan_out.max_in_flight, found.namespaces) == (50, 100, ())
+    assert found.listen.hooks == "0.0.0.0:8080"
+    assert found.registries == ()
+
+
+def test_the_whole_file_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        """
+        listen: {hooks: "[::1]:0", monitoring: "127.0.0.1:9"}
+        registries:
+          - name: team
+            host: registry.example.com:5000
+            aliases: [registry.internal:5000, localhost, "[fe80::1]:80"]
+            dialect: distribution
+            auth: {basic: {username: robot, secretFile: /etc/secret}}
+            integrated: true
+        history: {limit: 7}
+        fanOut: {maxInFlight: 3, changeCause: false}
+        namespaces: [shop, prod]
+        logging: {level: debug, format: json}
+        """
+    )
+    found = settings.load(file, {})
+    [team] = found.registries
+    assert team.auth.basic is not None
+    assert (team.auth.basic.username, team.auth.basic.secret_file) == ("robot", "/etc/secret")
+    assert (team.host, team.aliases[1], team.integrated) == ("registry.example.com:5000", "localhost", True)
+    assert (found.history.limit, found.fan_out.max_in_flight, found.fan_out.change_cause) == (7, 3, False)
+    assert (found.namespaces, found.logging.level) == (("shop", "prod"), "debug")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}"])
+def test_an_empty_file_means_the_defaults(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    assert settings.load(file, {}) == settings.Settings()
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        {"none": True},
+        {"bearer": {"secretFile": "/x"}},
+        {"bearer": {"secretEnv": "X"}},
+        {"basic": {"username": "u", "secretEnv": "X"}},
+        {"header": {"name": "X-Token", "secretFile": "/x"}},
+    ],
+    ids=lambda auth: next(iter(auth)),
+)
+def test_each_way_to_authenticate(auth: Any) -> None:
+    assert len(settings.parse(with_auth(auth), {}).registries) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "where", "what"),
+    [
+        pytest.param({"histroy": {}}, "top level", "histroy", id="unknown section"),
+        pytest.param({"history": {"limits": 3}}, "history", "limits", id="unknown key"),
+        pytest.param({"history": {"limit": "many"}}, "history.limit", "int", id="text for a number"),
+        pytest.param({"history": {"limit": "7"}}, "history.limit", "int", id="a number in quotes"),
+        pytest.param({"history": {"limit": 0}}, "history.limit", ">= 1", id="too small"),
+        pytest.param({"history": {"limit": 10**6}}, "history.limit", "<= 1000", id="too large"),
+        pytest.param({"history": None}, "history", "null", id="section is null"),
+        pytest.param({"history": []}, "history", "array", id="section is a list"),
+        pytest.param({"fanOut": {"maxInFlight": 251}}, "fanOut.maxInFlight", "<= 250", id="more than is polite"),
+        pytest.param({"fanOut": {"changeCause": "yes"}}, "fanOut.changeCause", "bool", id="text for yes or no"),
+        pytest.param({"logging": {"level": "loud"}}, "logging.level", "loud", id="no level"),
+        pytest.param({"logging": {"format": "xml"}}, "logging.format", "xml", id="no format"),
+        pytest.param({"namespaces": ["Shop"]}, "namespaces[0]", "regex", id="no namespace"),
+        pytest.param({"namespaces": "shop"}, "namespaces", "array", id="one namespace instead of a list"),
+        pytest.param({"registries": [{**TEAM, "auth": None}]}, "registries[0].auth", "null", id="auth is null"),
+        pytest.param({"registries": [{"name": "a", "host": "b"}]}, "registries[0]", "auth", id="auth is missing"),
+        pytest.param(with_team(name="Team"), "registries[0].name", "regex", id="name that is no name"),
+        pytest.param(with_team(name="a" * 64), "registries[0].name", "regex", id="name too long"),
+        pytest.param(with_team(host="https://r.example"), "registries[0].host", "regex", id="host with a scheme"),
+        pytest.param(with_team(host="r.example/team"), "registries[0].host", "regex", id="host with a path"),
+        pytest.param(with_team(host="R.example"), "registries[0].host", "regex", id="host in upper case"),
+        pytest.param(with_team(aliases=["a b"]), "registries[0].aliases[0]", "regex", id="alias that is no host"),
+        pytest.param(with_team(token="x"), "registries[0]", "token", id="secret in the file"),
+        pytest.param(with_auth({}), "registries[0].auth", "none of them", id="auth is empty"),
+        pytest.param(with_auth({"none": False}), "registries[0].auth", "none of them", id="none: false"),
+        pytest.param(
+            with_auth({"none": True, "bearer": {"secretEnv": "X"}}), "registries[0].auth", "bearer, none", id="two"
+        ),
+        pytest.param(
+            with_auth({"bearer": {}}),
+            "registries[0].auth.bearer",
+            "secretFile, secretEnv",
+            id="no source of the secret",
+        ),
+        pytest.param(
+            with_auth({"bearer": {"secretFile": "/x", "secretEnv": "X"}}),
+            "registries[0].auth.bearer",
+            "exactly one",
+            id="two sources of the secret",
+        ),
+        pytest.param(
+            with_auth({"bearer": {"secretFile": ""}}), "registries[0].auth.bearer", "exactly one", id="empty file name"
+        ),
+        pytest.param(
+            with_auth({"bearer": {"secret": "x"}}), "registries[0].auth.bearer", "`secret`", id="secret written out"
+        ),
+        pytest.param(with_auth({"basic": {"secretEnv": "X"}}), "registries[0].auth.basic", "username", id="no user"),
+        pytest.param(
+            with_auth({"header": {"name": "a b", "secretEnv": "X"}}),
+            "registries[0].auth.header.name",
+            "regex",
+            id="header",
+        ),
+        pytest.param(with_auth({"bearer": "x"}), "registries[0].auth.bearer", "object", id="secret as text"),
+        pytest.param({"registries": [TEAM, TEAM]}, "registries[1].name", "registries[0]", id="the same name twice"),
+        pytest.param({"listen": {"hooks": "8080"}}, "listen.hooks", "HOST:PORT", id="port alone"),
+        pytest.param({"listen": {"hooks": 8080}}, "listen.hooks", "str", id="port as a number"),
+        pytest.param({"listen": {"monitoring": ":8081"}}, "listen.monitoring", "HOST:PORT", id="no host"),
+        pytest.param({"listen": {"hooks": "a:70000"}}, "listen.hooks", "HOST:PORT", id="no port"),
+        pytest.param({"listen": {"hooks": "::1:80"}}, "listen.hooks", "HOST:PORT", id="IPv6 without brackets"),
+    ],
+)
+def test_a_mistake_is_named_by_its_key(given: Any, where: str, what: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        settings.parse(given, {})
+    message = str(error.value)
+    assert message.startswith(f"{where}: ")
+    assert what in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        pytest.param(None, "cannot be read", id="missing"),
+        pytest.param(b"\xff\xfe\xfa", "cannot be read", id="no text"),
+        pytest.param(b"a: [1,", "is not YAML", id="broken"),
+        pytest.param(b"a: !!python/object:os.system {}", "is not YAML", id="a tag that could run code"),
+        pytest.param(b"- a", "must hold a mapping of keys, not a list", id="a list"),
+        pytest.param(b"hello", "must hold a mapping of keys, not a str", id="a word"),
+        pytest.param(b"history: {limit: x}", "history.limit", id="a mistake inside"),
+        pytest.param(b"1: 2", "top level", id="a key that is no text"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_on_one_line(tmp_path: Path, content: bytes | None, what: str) -> None:
+    file = tmp_path / "settings.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError) as error:
+        settings.load(file, {})
+    message = str(error.value)
+    assert message.startswith(f"settings file {file}")
+    assert what in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "path"),
+    [
+        ("LISTENER_HISTORY_LIMIT", "9", ("history", "limit", 9)),
+        ("LISTENER_FAN_OUT_MAX_IN_FLIGHT", "9", ("fan_out", "max_in_flight", 9)),
+        ("LISTENER_FAN_OUT_CHANGE_CAUSE", "false", ("fan_out", "change_cause", False)),
+        ("LISTENER_LISTEN_HOOKS", "127.0.0.1:9", ("listen", "hooks", "127.0.0.1:9")),
+        ("LISTENER_LISTEN_MONITORING", "127.0.0.1:9", ("listen", "monitoring", "127.0.0.1:9")),
+        ("LISTENER_LOGGING_LEVEL", "error", ("logging", "level", "error")),
+        ("LISTENER_LOGGING_FORMAT", "console", ("logging", "format", "console")),
+    ],
+)
+def test_the_environment_overrides_a_scalar_and_leaves_its_neighbours(
+    variable: str, value: str, path: tuple[str, str, Any]
+) -> None:
+    section, key, expected = path
+    given = {"history": {"limit": 3}, "fanOut": {"maxInFlight": 3}, "logging": {"level": "debug"}}
+    plain, found = settings.parse(given, {}), settings.parse(given, {variable: value})
+    assert getattr(getattr(found, section), key) == expected
+    changed = msgspec.structs.replace(getattr(plain, section), **{key: expected})
+    assert found == msgspec.structs.replace(plain, **{section: changed})
+    assert given["history"] == {"limit": 3}
+
+
+def test_every_scalar_outside_lists_has_its_variable() -> None:
+    names = {variable for *_, variable in settings._overridable()}
+    assert names == {
+        "LISTENER_HISTORY_LIMIT",
+        "LISTENER_FAN_OUT_MAX_IN_FLIGHT",
+        "LISTENER_FAN_OUT_CHANGE_CAUSE",
+        "LISTENER_LISTEN_HOOKS",
+        "LISTENER_LISTEN_MONITORING",
+        "LISTENER_LOGGING_LEVEL",
+        "LISTENER_LOGGING_FORMAT",
+    }
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "where"),
+    [
+        ("LISTENER_HISTORY_LIMIT", "many", "history.limit"),
+        ("LISTENER_HISTORY_LIMIT", "", "history.limit"),
+        ("LISTENER_FAN_OUT_CHANGE_CAUSE", "perhaps", "fanOut.changeCause"),
+        ("LISTENER_LOGGING_LEVEL", "loud", "logging.level"),
+    ],
+)
+def test_a_mistake_in_the_environment_names_key_and_variable(variable: str, value: str, where: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^{where}: .*{variable}"):
+        settings.parse({}, {variable: value})
+
+
+def test_what_else_stands_in_the_environment_does_not_matter() -> None:
+    assert settings.parse({}, {"LISTENER_UNHEARD_OF": "1", "PATH": "/bin"}) == settings.Settings()
+
+
+def test_an_override_does_not_hide_a_section_of_the_wrong_kind() -> None:
+    with pytest.raises(SettingsError, match=r"^history: "):
+        settings.parse({"history": [1]}, {"LISTENER_HISTORY_LIMIT": "5"})
+
+
+def test_an_override_makes_the_rest_of_the_file_no_less_strict() -> None:
+    with pytest.raises(SettingsError, match=r"^fanOut\.maxInFlight: "):
+        settings.parse({"fanOut": {"maxInFlight": "9"}}, {"LISTENER_HISTORY_LIMIT": "5"})
