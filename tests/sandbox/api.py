@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +38,7 @@ class Reply:
     code: int
     body: Any
     warnings: list[str]
-    headers: dict[str, str]
+    headers: Mapping[str, str]
 
     @property
     def message(self) -> str:
@@ -67,7 +67,7 @@ class Api:
             answer: Any = await response.text()
             if answer and response.content_type == "application/json":
                 answer = json.loads(answer)
-            return Reply(response.status, answer, response.headers.getall("Warning", []), dict(response.headers))
+            return Reply(response.status, answer, response.headers.getall("Warning", []), response.headers)
 
     async def get(self, path: str, **headers: str) -> Reply:
         return await self("GET", path, **headers)
@@ -98,8 +98,10 @@ class Api:
     @asynccontextmanager
     async def watch(self, path: str, accept: str = "application/json") -> AsyncIterator[Watch]:
         """Watch a list; `path` may carry parameters."""
-        url = URL(f"{self.cluster.url}{path}{'&' if '?' in path else '?'}watch=true", encoded=True)
-        async with self.session.get(url, headers={"Accept": accept}, timeout=aiohttp.ClientTimeout(total=None)) as response:
+        if "watch=" not in path:
+            path += "&watch=true" if "?" in path else "?watch=true"
+        url, headers = URL(self.cluster.url + path, encoded=True), {"Accept": accept}
+        async with self.session.get(url, headers=headers, timeout=aiohttp.ClientTimeout(total=None)) as response:
             yield Watch(response)
 
 
@@ -107,6 +109,13 @@ def _collection(path: str) -> str:
     """Return the list that an object's path belongs to: what is watched while waiting for the object."""
     parts = path.partition("?")[0].split("/")
     return "/".join(parts[: parts.index("namespaces") + 3]) if path.count("/namespaces/") else "/".join(parts[:4])
+
+
+@asynccontextmanager
+async def serving(cluster: Cluster) -> AsyncIterator[Api]:
+    """Start a cluster, and give a client of it."""
+    async with cluster, aiohttp.ClientSession(headers={"Authorization": f"Bearer {cluster.token}"}) as session:
+        yield Api(cluster, session)
 
 
 class Watch:

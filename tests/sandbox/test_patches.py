@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
@@ -110,6 +111,9 @@ def test_applies_json_patches(ops: list[dict[str, Any]], result: dict[str, Any])
         pytest.param([{"op": "zap", "path": "/c"}], REJECTED, id="unknown operation"),
         pytest.param([{"path": "/c"}], REJECTED, id="no operation"),
         pytest.param([{"op": "add", "value": 1}], REJECTED, id="no path"),
+        pytest.param([{"op": "replace", "path": "c", "value": 1}], REJECTED, id="a path without a slash"),
+        pytest.param([{"op": "replace", "path": "", "value": 1}], REJECTED, id="no object any more"),
+        pytest.param([{"op": "remove", "path": "/a/b/1_0"}], REJECTED, id="an index that only Python reads"),
         pytest.param(
             {"op": "add"}, (400, f"{UNDECODED} object into Go value of type []handlers.jsonPatchOp"), id="no list"
         ),
@@ -157,6 +161,24 @@ def test_agrees_with_another_implementation(before: dict[str, Any], after: dict[
     untouched = deepcopy(before)
     assert json_patch(before, ops) == after
     assert before == untouched
+
+
+operations = st.fixed_dictionaries(
+    {"op": st.sampled_from(["add", "remove", "replace", "move", "copy", "test", "zap"]) | json_values},
+    optional={
+        name: st.sampled_from(["", "/", "/spec", "/spec/replicas", IMAGE, "/spec/template/spec/containers/-"])
+        | json_values
+        for name in ("path", "from", "value")
+    },
+)
+
+
+@given(st.lists(operations | json_values, max_size=3) | json_values)
+def test_any_json_patch_is_applied_or_refused(ops: Any) -> None:
+    live = deployment()
+    with suppress(PatchFailed):
+        assert isinstance(json_patch(live, ops), dict)
+    assert live == deployment()
 
 
 # JSON Merge Patch
@@ -417,9 +439,41 @@ def test_a_strategy_that_is_changed_loses_its_settings() -> None:
     ],
 )
 def test_refuses_strategic_patches(patch: Any, refusal: tuple[int, str]) -> None:
+    live = deployment()
+    live["spec"]["strategy"] = {"type": "RollingUpdate"}
     with pytest.raises(PatchFailed) as failed:
-        strategic_merge(deployment(), patch)
+        strategic_merge(live, patch)
     assert (failed.value.status, failed.value.message) == refusal
+
+
+fields = st.sampled_from(
+    [
+        "name",
+        "containers",
+        "env",
+        "finalizers",
+        "$patch",
+        "$retainKeys",
+        "$setElementOrder/containers",
+        "$setElementOrder/finalizers",
+        "$deleteFromPrimitiveList/finalizers",
+    ]
+)
+directives = st.recursive(
+    st.none() | st.integers(0, 1) | st.sampled_from(["web", "delete", "replace", "merge"]),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(fields, values, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(directives, st.sampled_from([("metadata",), ("spec", "template", "spec"), ()]))
+def test_any_strategic_patch_is_applied_or_refused(patch: Any, path: tuple[str, ...]) -> None:
+    for step in reversed(path):
+        patch = {step: patch}
+    live, given_patch = with_lists(), deepcopy(patch)
+    with suppress(PatchFailed):
+        strategic_merge(live, patch)
+    assert (live, patch) == (with_lists(), given_patch)
 
 
 def test_custom_kinds_have_no_strategic_merge() -> None:

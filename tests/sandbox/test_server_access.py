@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import aiohttp
 import pytest
 import yaml
@@ -11,7 +13,7 @@ from tests.sandbox.api import CONFIG_MAPS, Api, config_map
 
 
 @pytest.fixture
-async def stranger() -> aiohttp.ClientSession:
+async def stranger() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as session:
         yield session
 

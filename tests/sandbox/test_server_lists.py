@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 from listener.sandbox.cluster import Cluster
-from tests.sandbox.api import CONFIG_MAPS, CORE, DEPLOYMENTS, PARTIAL, TABLE, Api, config_map, deployment, gadget, GADGETS
+from tests.sandbox.api import (
+    CONFIG_MAPS,
+    CORE,
+    DEPLOYMENTS,
+    GADGETS,
+    PARTIAL,
+    TABLE,
+    Api,
+    config_map,
+    deployment,
+    gadget,
+)
 
 PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
@@ -72,7 +83,10 @@ REFUSED = {
     "limit": (f"{DEPLOYMENTS}?limit=x", 'strconv.ParseInt: parsing "x": invalid syntax'),
     "version": (
         f"{DEPLOYMENTS}?resourceVersion=abc",
-        'invalid resource version: resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax',
+        (
+            'invalid resource version: resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": '
+            "invalid syntax"
+        ),
     ),
 }
 
@@ -192,7 +206,10 @@ TABLES: dict[str, tuple[str, dict[str, Any], list[Any]]] = {
     "service account": ("/api/v1/{}/serviceaccounts", {"metadata": {"name": "x"}}, ["x"]),
     "service": (
         "/api/v1/{}/services",
-        {"metadata": {"name": "x"}, "spec": {"selector": {"a": "b"}, "clusterIP": "10.96.0.9", "ports": [{"port": 80}]}},
+        {
+            "metadata": {"name": "x"},
+            "spec": {"selector": {"a": "b"}, "clusterIP": "10.96.0.9", "ports": [{"port": 80}]},
+        },
         ["x", "ClusterIP", "10.96.0.9", "<none>", "80/TCP", "a=b"],
     ),
     "cron job": (

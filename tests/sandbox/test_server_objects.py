@@ -1,4 +1,7 @@
-"""Objects written and read over HTTP. Codes, reasons and wordings were read off kube-apiserver 1.36, request by request."""
+"""Objects written and read over HTTP.
+
+Codes, reasons and wordings were read off kube-apiserver 1.36, request by request.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +55,8 @@ async def test_makes_names_up_where_asked(api: Api) -> None:
 
 
 BAD_NAME = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end "
-    "with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
 REFUSED_CREATES = {
@@ -86,30 +89,43 @@ REFUSED_CREATES = {
         without(deployment("x"), "spec", "selector"),
         422,
         "Invalid",
-        'Deployment.apps "x" is invalid: [spec.selector: Required value, spec.template.metadata.labels: Invalid value: '
-        '{"app":"x"}: `selector` does not match template `labels`]',
+        (
+            'Deployment.apps "x" is invalid: [spec.selector: Required value, spec.template.metadata.labels: '
+            "Invalid value: "
+            '{"app":"x"}: `selector` does not match template `labels`]'
+        ),
     ),
     "wrong type": (
         {**deployment("x"), "spec": {"replicas": "many"}},
         400,
         "BadRequest",
-        'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct field '
-        "DeploymentSpec.spec.replicas of type int32",
+        (
+            'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string into Go '
+            "struct field "
+            "DeploymentSpec.spec.replicas of type int32"
+        ),
     ),
     "bad finalizer": (
         config_map("x", finalizers=["foo"]),
         422,
         "Invalid",
-        'ConfigMap "x" is invalid: metadata.finalizers[0]: Invalid value: "foo": name is neither a standard finalizer name '
-        "nor is it fully qualified",
+        (
+            'ConfigMap "x" is invalid: metadata.finalizers[0]: Invalid value: "foo": name is neither a standard '
+            "finalizer name "
+            "nor is it fully qualified"
+        ),
     ),
     "owner that is none": (
         config_map("x", ownerReferences=[{"name": "y"}]),
         422,
         "Invalid",
-        'ConfigMap "x" is invalid: [metadata.ownerReferences.apiVersion: Invalid value: "": version must not be empty, '
-        'metadata.ownerReferences.kind: Invalid value: "": must not be empty, metadata.ownerReferences.uid: Invalid value: '
-        '"": must not be empty]',
+        (
+            'ConfigMap "x" is invalid: [metadata.ownerReferences.apiVersion: Invalid value: "": version must not '
+            "be empty, "
+            'metadata.ownerReferences.kind: Invalid value: "": must not be empty, metadata.ownerReferences.uid: '
+            "Invalid value: "
+            '"": must not be empty]'
+        ),
     ),
 }
 
@@ -137,7 +153,7 @@ async def test_names_each_wrong_field_among_the_causes(api: Api) -> None:
 
 
 UNREADABLE = {
-    "cut short": ('{"a":', "unexpected end of JSON input ({\"a\":)"),
+    "cut short": ('{"a":', 'unexpected end of JSON input ({"a":)'),
     "empty": ("", "unexpected end of JSON input (<empty>)"),
 }
 
@@ -145,7 +161,10 @@ UNREADABLE = {
 @pytest.mark.parametrize(("body", "why"), UNREADABLE.values(), ids=UNREADABLE)
 async def test_refuses_a_body_that_is_no_object(api: Api, body: str, why: str) -> None:
     reply = await api("POST", DEPLOYMENTS, body)
-    prefix = "the object provided is unrecognized (must be of type Deployment): couldn't get version/kind; json parse error: "
+    prefix = (
+        "the object provided is unrecognized (must be of type Deployment): couldn't get version/kind; json "
+        "parse error: "
+    )
     assert (reply.code, reply.message) == (400, prefix + why)
 
 
@@ -208,7 +227,10 @@ async def test_a_dry_run_answers_and_stores_nothing(api: Api) -> None:
 
 REFUSED_OPTIONS = {
     "dry run": ("?dryRun=Some", 'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: '),
-    "field validation": ("?fieldValidation=Foo", 'CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported '),
+    "field validation": (
+        "?fieldValidation=Foo",
+        'CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported ',
+    ),
 }
 
 
@@ -248,7 +270,10 @@ REFUSED_UPDATES: dict[str, tuple[Object, int, str]] = {
     "selector changed": (
         {**deployment("web"), "spec": {**deployment("other")["spec"]}},
         422,
-        'Deployment.apps "web" is invalid: spec.selector: Invalid value: {"matchLabels":{"app":"other"}}: field is immutable',
+        (
+            'Deployment.apps "web" is invalid: spec.selector: Invalid value: {"matchLabels":{"app":"other"}}: '
+            "field is immutable"
+        ),
     ),
 }
 
@@ -274,8 +299,11 @@ async def test_some_types_want_the_version_with_every_update(api: Api) -> None:
     reply = await api("PUT", f"{leases}/leader", {"metadata": {"name": "leader"}, "spec": {"holderIdentity": "two"}})
     assert (reply.code, reply.message) == (
         422,
-        'leases.coordination.k8s.io "leader" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for '
-        "an update",
+        (
+            'leases.coordination.k8s.io "leader" is invalid: metadata.resourceVersion: Invalid value: 0: must be '
+            "specified for "
+            "an update"
+        ),
     )
     created["spec"]["holderIdentity"] = "two"
     assert (await api("PUT", f"{leases}/leader", created)).code == 200
@@ -350,7 +378,14 @@ async def test_folds_plain_secrets_into_their_data(api: Api) -> None:
 
 async def test_shows_the_same_events_in_both_versions(api: Api) -> None:
     about = {"kind": "Deployment", "name": "web", "namespace": NAMESPACE}
-    old = {"metadata": {"name": "old"}, "involvedObject": about, "reason": "R", "message": "m", "type": "Normal", "count": 2}
+    old = {
+        "metadata": {"name": "old"},
+        "involvedObject": about,
+        "reason": "R",
+        "message": "m",
+        "type": "Normal",
+        "count": 2,
+    }
     await api.create(f"{CORE}/events", old)
     newer = f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events"
     shown = (await api.get(f"{newer}/old")).body
@@ -371,7 +406,7 @@ async def test_shows_the_same_events_in_both_versions(api: Api) -> None:
     stored = (await api.get(f"{CORE}/events/new")).body
     assert (stored["involvedObject"], stored["message"]) == (about, "n")
     assert stored["reportingComponent"] == "example.com/me"
-    query = f"?fieldSelector=regarding.name%3Dweb,reportingController%3Dexample.com/me"
+    query = "?fieldSelector=regarding.name%3Dweb,reportingController%3Dexample.com/me"
     assert await api.names(newer + query) == ["new"]
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from listener.sandbox.cluster import Cluster
-from tests.sandbox.api import CONFIG_MAPS, CORE, DEPLOYMENTS, PARTIAL, TABLE, Api, Object, config_map, deployment
+from tests.sandbox.api import (
+    CONFIG_MAPS,
+    CORE,
+    DEPLOYMENTS,
+    PARTIAL,
+    TABLE,
+    Api,
+    Object,
+    config_map,
+    deployment,
+    serving,
+)
 
 INITIAL = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
 
@@ -46,9 +57,9 @@ async def test_begins_with_what_is_there_where_no_version_is_named(api: Api, que
 
 @pytest.mark.parametrize("spelling", ["true", "True", "1", "yes"])
 async def test_every_spelling_of_true_is_a_watch(api: Api, spelling: str) -> None:
-    reply = await api.get(f"{CONFIG_MAPS}?watch={spelling}&timeoutSeconds=1&resourceVersion=1")
-    assert reply.code == 200
-    assert not isinstance(reply.body, dict) or reply.body.get("type") == "ADDED"
+    await api.create(CONFIG_MAPS, config_map("x"))
+    async with api.watch(f"{CONFIG_MAPS}?watch={spelling}") as watch:
+        assert await watch.told(1) == [("ADDED", "x")]
 
 
 @pytest.mark.parametrize("spelling", ["false", "0", ""])
@@ -79,23 +90,21 @@ async def test_ends_after_its_time_with_a_bookmark(api: Api) -> None:
         await api.create(f"{CORE}/secrets", {"metadata": {"name": "elsewhere"}})
         current = (await api.get(CONFIG_MAPS)).revision
         events = await watch.rest()
-    assert [(event["type"], event["object"]["metadata"]["resourceVersion"]) for event in events] == [("BOOKMARK", current)]
+    assert [(event["type"], event["object"]["metadata"]["resourceVersion"]) for event in events] == [
+        ("BOOKMARK", current)
+    ]
 
 
-async def test_bookmarks_follow_the_whole_store(tmp_path: object) -> None:
+async def test_bookmarks_follow_the_whole_store() -> None:
     """A watch of a quiet type must be able to go on from where the store is, or its version expires unseen."""
-    async with Cluster(bookmark_seconds=0.01) as cluster:
-        import aiohttp  # noqa: PLC0415
-
-        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {cluster.token}"}) as session:
-            api = Api(cluster, session)
-            async with api.watch("/api/v1/configmaps?resourceVersion=1&allowWatchBookmarks=true") as watch:
-                created = await api.create("/api/v1/namespaces", {"metadata": {"name": "elsewhere"}})
-                seen = 0
-                while seen < int(created["metadata"]["resourceVersion"]):
-                    event = await watch.event()
-                    assert event["type"] == "BOOKMARK"
-                    seen = int(event["object"]["metadata"]["resourceVersion"])
+    path = "/api/v1/configmaps?resourceVersion=1&allowWatchBookmarks=true"
+    async with serving(Cluster(bookmark_seconds=0.01)) as api, api.watch(path) as watch:
+        created = await api.create("/api/v1/namespaces", {"metadata": {"name": "elsewhere"}})
+        seen = 0
+        while seen < int(created["metadata"]["resourceVersion"]):
+            event = await watch.event()
+            assert event["type"] == "BOOKMARK"
+            seen = int(event["object"]["metadata"]["resourceVersion"])
 
 
 async def test_a_version_that_is_forgotten_is_an_error_event(api: Api, sandbox: Cluster) -> None:
@@ -119,7 +128,11 @@ async def test_a_version_from_the_future_is_waited_for(api: Api) -> None:
 
 
 SELECTIONS = {
-    "label": ("labelSelector=app%3Dweb", {"metadata": {"labels": {"app": "web"}}}, {"metadata": {"labels": {"app": "db"}}}),
+    "label": (
+        "labelSelector=app%3Dweb",
+        {"metadata": {"labels": {"app": "web"}}},
+        {"metadata": {"labels": {"app": "db"}}},
+    ),
     "label gone": ("labelSelector=app", {"metadata": {"labels": {"app": "web"}}}, {"metadata": {"labels": None}}),
 }
 

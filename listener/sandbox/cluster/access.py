@@ -32,7 +32,12 @@ def admitted(authorization: str, path: str, token: str) -> str | None:
     first, slash, rest = path.removeprefix("/").partition("/")
     if hmac.compare_digest(first.encode(), token.encode()):
         return slash + rest or "/"
-    return path if hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()) else None
+    return path if _same(authorization, f"Bearer {token}") else None
+
+
+def _same(given: str, expected: str) -> bool:
+    # A header may hold bytes that are no UTF-8, which aiohttp hands on as surrogates.
+    return hmac.compare_digest(given.encode(errors="surrogateescape"), expected.encode())
 
 
 def unauthorized() -> ApiError:

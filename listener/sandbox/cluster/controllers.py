@@ -134,7 +134,7 @@ class Controllers:
             obj = self._verbs.load(resource, entry)
             owners = [owner for owner in obj["metadata"]["ownerReferences"] if owner["uid"] in left]
             obj["metadata"]["ownerReferences"] = owners
-            self._verbs.replace_status(resource, entry, obj)
+            self._verbs.write_back(resource, entry, obj)
 
     def _finish_foreground(self, resource: Resource, entry: Entry) -> None:
         obj = self._verbs.load(resource, entry)
@@ -150,29 +150,27 @@ class Controllers:
             return
         if finalizers:
             metadata["finalizers"] = finalizers
-            self._verbs.replace_status(resource, entry, obj)
+            self._verbs.write_back(resource, entry, obj)
         else:
             metadata.pop("finalizers")
             self._verbs.remove(resource, entry, obj)
 
     def _sweep_namespace(self, resource: Resource, entry: Entry) -> None:
+        """Give a new namespace its account; delete what is in one that is terminating, a batch at a time, and at last itself."""
         namespace = entry.name
         obj = self._verbs.load(resource, entry)
         if not obj["metadata"].get("deletionTimestamp"):
             self._add_service_account(namespace)
             return
         self._terminating.add(namespace)
-        left = 0
-        for collection in self._store.collections():
-            held = self._catalog.stored(collection.storage)
-            if held is None or not held.namespaced:
-                continue
-            for each in list(collection.entries(namespace)):
-                # One that is gone by now went with another's deletion.
-                if collection.get(*each.key) is not None:
-                    self._verbs.delete(held, namespace, each.name, DeleteOptions())
-            left += collection.count(namespace)
-        if not left and not obj["metadata"].get("finalizers"):
+        for each in list(islice(self._undeleted(namespace), _BATCH)):
+            held = self._catalog.stored(each.storage)
+            # One that is gone by now went with another's deletion.
+            if held is not None and self._store.collection(each.storage).get(*each.key) is not None:
+                self._verbs.delete(held, *each.key, DeleteOptions())
+        if next(self._undeleted(namespace), None) is not None:
+            self._queue_sweep(NAMESPACES, entry.key)
+        elif not self._held(namespace) and not obj["metadata"].get("finalizers"):
             self._terminating.discard(namespace)
             self._verbs.remove(resource, entry, {**obj, "spec": {}})
 
@@ -205,7 +203,7 @@ class Controllers:
                 obj["status"] = rollouts.daemon_set_status(obj)
             case _:
                 obj["status"] = rollouts.replica_set_status(obj)
-        self._verbs.replace_status(resource, entry, obj)
+        self._verbs.write_back(resource, entry, obj)
 
     def _roll_out(self, deployment: Object) -> Object:
         """Bring the Deployment's ReplicaSets up to its template, and return it with the status that follows."""
@@ -246,7 +244,7 @@ class Controllers:
         current["metadata"]["annotations"] = annotations
         existing = self._store.collection(REPLICA_SETS).get(*key)
         if existing is not None:
-            self._verbs.replace_status(resource, existing, rollouts.scaled(current, replicas))
+            self._verbs.write_back(resource, existing, rollouts.scaled(current, replicas))
         return revision
 
     def _retire_others(self, deployment: Object, resource: Resource, key: Key) -> int:
@@ -264,7 +262,7 @@ class Controllers:
             self._verbs.remove(resource, entry, obj)
         for entry, obj in others[surplus:]:
             if obj["spec"].get("replicas"):
-                self._verbs.replace_status(resource, entry, rollouts.scaled(obj, 0))
+                self._verbs.write_back(resource, entry, rollouts.scaled(obj, 0))
         return rollouts.revision_of(others[-1][1]) if others else 0
 
     def _revise(self, owner: Object) -> str:
@@ -288,7 +286,7 @@ class Controllers:
             self._create(REVISIONS, rollouts.controller_revision(owner, name, digest, newest + 1))
         elif held and held[-1][0].name != name:
             again = self._verbs.load(resource, found)
-            self._verbs.replace_status(resource, found, {**again, "revision": newest + 1})
+            self._verbs.write_back(resource, found, {**again, "revision": newest + 1})
         for entry, obj in held[: max(0, len(held) - owner["spec"].get("revisionHistoryLimit", 10))]:
             if entry.name != name:
                 self._verbs.remove(resource, entry, obj)

@@ -53,8 +53,7 @@ class Cluster:
     async def start(self) -> None:
         """Create the first namespaces and listen. Raises `OSError` when the port is taken."""
         controllers = Controllers(self._verbs, self._settle_seconds, lambda: self._server.served)
-        if not self._store.revision:
-            self._create_namespaces()
+        self._create_namespaces()
         server = web.Server(self._server.handle, request_factory=_request, handler_cancellation=True)
         runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
         await runner.setup()

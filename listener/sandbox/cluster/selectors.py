@@ -140,7 +140,6 @@ class FieldTerm:
     equal: bool
 
 
-Fields = Callable[[Collection[str]], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)

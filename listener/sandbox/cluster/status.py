@@ -170,11 +170,6 @@ def not_acceptable() -> ApiError:
     return ApiError(406, "only the following media types are accepted: application/json, application/yaml")
 
 
-def strict_decoding(version: str, kind: str, unknown: Iterable[str]) -> ApiError:
-    listed = ", ".join(unknown)
-    return cannot_be_handled(version, kind, f"strict decoding error: {listed}")
-
-
 def cannot_be_handled(version: str, kind: str, why: str) -> ApiError:
     return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
 

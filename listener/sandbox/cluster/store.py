@@ -82,9 +82,6 @@ class Collection:
     _log_bytes: int = 0
     _waiters: set[asyncio.Event] = field(default_factory=set)
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def get(self, namespace: str, name: str) -> Entry | None:
         return self._entries.get((namespace, name))
 

@@ -83,7 +83,7 @@ def prepare_create(resource: Resource, obj: Object, now: str) -> None:
     metadata["creationTimestamp"] = now
     if resource.counts_generation:
         metadata["generation"] = 1
-    if resource.status and resource.kind not in {"Namespace", "CustomResourceDefinition"}:
+    if resource.status:
         obj.pop("status", None)
     if (resource.group, resource.kind) == ("", "Namespace"):
         metadata["labels"] = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": metadata["name"]}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from listener.sandbox.cluster import jsonpath
@@ -428,7 +428,3 @@ def rows(resource: Resource, objects: Iterable[Object], now: datetime, include: 
         shown: Object | None = partial(obj) if include == "Metadata" else obj if include == "Object" else None
         found.append({"cells": cells(obj, now), "object": shown})
     return found
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)

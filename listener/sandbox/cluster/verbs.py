@@ -184,7 +184,7 @@ class Verbs:
             self._withdraw(obj)
         return last
 
-    def replace_status(self, resource: Resource, entry: Entry, obj: Object) -> Entry:
+    def write_back(self, resource: Resource, entry: Entry, obj: Object) -> Entry:
         """Store what a controller made of an object, without the doors that clients pass. `obj` came from `load`."""
         return self._put(resource, obj) if _differs(self.load(resource, entry), obj) else entry
 

@@ -1,0 +1,196 @@
+"""What happens behind the API: workloads are observed and ready, revisions are kept."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from listener.sandbox.cluster import Cluster
+from tests.sandbox.api import DEPLOYMENTS, NAMESPACE, REPLICA_SETS, Api, Object, Reply, deployment, serving
+
+APPS = f"/apis/apps/v1/namespaces/{NAMESPACE}"
+REVISION = "deployment.kubernetes.io/revision"
+CAUSE = "kubernetes.io/change-cause"
+
+
+def observed(reply: Reply) -> bool:
+    metadata, status = reply.body["metadata"], reply.body.get("status") or {}
+    return bool(status.get("observedGeneration") == metadata["generation"])
+
+
+def images_at(image: str) -> Object:
+    return {"spec": {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}}
+
+
+async def rolled(api: Api, patch: Object) -> Object:
+    """Patch the Deployment `web`, wait until that is observed, and return it."""
+    await api("PATCH", f"{DEPLOYMENTS}/web", patch, content_type="application/strategic-merge-patch+json")
+    return dict((await api.until(f"{DEPLOYMENTS}/web", observed)).body)
+
+
+async def revisions(api: Api) -> dict[int, tuple[str, int]]:
+    """Return image and replicas of each ReplicaSet by its revision."""
+    found = (await api.get(REPLICA_SETS)).body["items"]
+    return {
+        int(each["metadata"]["annotations"][REVISION]): (
+            each["spec"]["template"]["spec"]["containers"][0]["image"],
+            each["spec"]["replicas"],
+        )
+        for each in found
+    }
+
+
+async def test_a_deployment_becomes_ready_a_moment_after_it_changed(api: Api) -> None:
+    created = await api.create(DEPLOYMENTS, deployment("web", replicas=2))
+    assert created["status"] == {}
+    status = (await api.until(f"{DEPLOYMENTS}/web", observed)).body["status"]
+    counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+    assert {name: status[name] for name in counts} == dict.fromkeys(counts, 2)
+    conditions = {each["type"]: (each["status"], each["reason"]) for each in status["conditions"]}
+    assert conditions == {
+        "Available": ("True", "MinimumReplicasAvailable"),
+        "Progressing": ("True", "NewReplicaSetAvailable"),
+    }
+
+
+async def test_a_deployment_owns_a_replica_set_for_each_template(api: Api) -> None:
+    created = await api.create(DEPLOYMENTS, deployment("web", image="web:1", replicas=2))
+    await api.until(f"{DEPLOYMENTS}/web", observed)
+    (first,) = (await api.get(REPLICA_SETS)).body["items"]
+    owner = first["metadata"]["ownerReferences"][0]
+    assert (owner["kind"], owner["uid"], owner["controller"]) == ("Deployment", created["metadata"]["uid"], True)
+    digest = first["metadata"]["labels"]["pod-template-hash"]
+    assert first["metadata"]["name"] == f"web-{digest}"
+    assert first["spec"]["selector"]["matchLabels"] == {"app": "web", "pod-template-hash": digest}
+    assert first["status"]["readyReplicas"] == 2
+    changed = await rolled(api, images_at("web:2"))
+    assert changed["metadata"]["annotations"][REVISION] == "2"
+    assert await revisions(api) == {1: ("web:1", 0), 2: ("web:2", 2)}
+
+
+async def test_going_back_makes_the_old_template_the_newest_revision(api: Api) -> None:
+    await api.create(DEPLOYMENTS, deployment("web", image="web:1"))
+    await api.until(f"{DEPLOYMENTS}/web", observed)
+    await rolled(api, images_at("web:2"))
+    await rolled(api, images_at("web:1"))
+    assert await revisions(api) == {2: ("web:2", 0), 3: ("web:1", 1)}
+
+
+async def test_scaling_is_no_new_revision(api: Api) -> None:
+    await api.create(DEPLOYMENTS, deployment("web", image="web:1"))
+    await api.until(f"{DEPLOYMENTS}/web", observed)
+    await rolled(api, {"spec": {"replicas": 5}})
+    assert await revisions(api) == {1: ("web:1", 5)}
+
+
+async def test_each_revision_keeps_its_cause(api: Api) -> None:
+    await api.create(DEPLOYMENTS, deployment("web", image="web:1", annotations={CAUSE: "the beginning"}))
+    await api.until(f"{DEPLOYMENTS}/web", observed)
+    await rolled(api, {"metadata": {"annotations": {CAUSE: "a push"}}, **images_at("web:2")})
+    found = (await api.get(REPLICA_SETS)).body["items"]
+    causes = {each["metadata"]["annotations"][REVISION]: each["metadata"]["annotations"][CAUSE] for each in found}
+    assert causes == {"1": "the beginning", "2": "a push"}
+
+
+async def test_a_cause_told_afterwards_reaches_the_current_revision(api: Api) -> None:
+    await api.create(DEPLOYMENTS, deployment("web"))
+    await api.until(f"{DEPLOYMENTS}/web", observed)
+    await rolled(api, {"metadata": {"annotations": {CAUSE: "told later"}}})
+    (only,) = (await api.get(REPLICA_SETS)).body["items"]
+    assert only["metadata"]["annotations"][CAUSE] == "told later"
+
+
+async def test_keeps_no_more_revisions_than_the_limit(api: Api) -> None:
+    workload = deployment("web", image="web:0")
+    workload["spec"]["revisionHistoryLimit"] = 1
+    await api.create(DEPLOYMENTS, workload)
+    await api.until(f"{DEPLOYMENTS}/web", observed)
+    for number in (1, 2, 3):
+        await rolled(api, images_at(f"web:{number}"))
+    assert await revisions(api) == {3: ("web:2", 0), 4: ("web:3", 1)}
+
+
+async def test_a_paused_deployment_is_observed_and_does_not_roll(api: Api) -> None:
+    await api.create(DEPLOYMENTS, deployment("web", image="web:1"))
+    await api.until(f"{DEPLOYMENTS}/web", observed)
+    paused = await rolled(api, {**images_at("web:2"), "spec": {**images_at("web:2")["spec"], "paused": True}})
+    progressing = next(each for each in paused["status"]["conditions"] if each["type"] == "Progressing")
+    assert (progressing["status"], progressing["reason"]) == ("Unknown", "DeploymentPaused")
+    assert await revisions(api) == {1: ("web:1", 1)}
+    await rolled(api, {"spec": {"paused": False}})
+    assert await revisions(api) == {1: ("web:1", 0), 2: ("web:2", 1)}
+
+
+async def test_deleting_a_deployment_takes_its_replica_sets(api: Api) -> None:
+    await api.create(DEPLOYMENTS, deployment("web"))
+    await api.until(f"{DEPLOYMENTS}/web", observed)
+    await api("DELETE", f"{DEPLOYMENTS}/web")
+    await api.until(REPLICA_SETS, lambda reply: reply.body["items"] == [])
+
+
+def of_kind(kind: str) -> Object:
+    workload = deployment("web", replicas=2)
+    workload["kind"] = kind
+    workload["spec"] |= {"serviceName": "web"} if kind == "StatefulSet" else {}
+    if kind == "DaemonSet":
+        del workload["spec"]["replicas"]
+    return workload
+
+
+READY: dict[str, tuple[str, Object]] = {
+    "StatefulSet": (f"{APPS}/statefulsets", {"readyReplicas": 2, "updatedReplicas": 2, "availableReplicas": 2}),
+    "DaemonSet": (
+        f"{APPS}/daemonsets",
+        {"desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberAvailable": 1},
+    ),
+    "ReplicaSet": (f"{APPS}/replicasets", {"replicas": 2, "readyReplicas": 2, "availableReplicas": 2}),
+}
+
+
+@pytest.mark.parametrize("kind", READY)
+async def test_other_workloads_become_ready_too(api: Api, kind: str) -> None:
+    path, counts = READY[kind]
+    await api.create(path, of_kind(kind))
+    status = (await api.until(f"{path}/web", observed)).body["status"]
+    assert {name: status[name] for name in counts} == counts
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+async def test_other_workloads_keep_their_templates_as_controller_revisions(api: Api, kind: str) -> None:
+    path, _ = READY[kind]
+    await api.create(path, of_kind(kind))
+    await api.until(f"{path}/web", observed)
+    await api.patch(f"{path}/web", {"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}})
+    await api.until(f"{path}/web", observed)
+    found = (await api.get(f"{APPS}/controllerrevisions")).body["items"]
+    assert sorted(each["revision"] for each in found) == [1, 2]
+    newest = max(found, key=lambda each: each["revision"])
+    assert newest["data"]["spec"]["template"]["$patch"] == "replace"
+    assert newest["data"]["spec"]["template"]["metadata"]["annotations"] == {"a": "b"}
+
+
+async def test_many_changes_of_one_workload_settle_as_one() -> None:
+    """Keys are coalesced: what counts is the state when the key's turn comes."""
+    async with serving(Cluster(settle_seconds=0.05)) as api:
+        path = DEPLOYMENTS.replace(NAMESPACE, "default")
+        await api.create(path, deployment("web"))
+        patches: list[Any] = [api.patch(f"{path}/web", {"spec": {"replicas": number}}) for number in range(5, 15)]
+        await asyncio.gather(*patches)
+        settled = await api.until(f"{path}/web", observed)
+        assert settled.body["status"]["replicas"] == settled.body["spec"]["replicas"]
+        async with api.watch(f"{path}?resourceVersion=1") as watch:
+            events = [await watch.event() for _ in range(12)]
+    states = [event["object"]["status"].get("observedGeneration") for event in events]
+    assert states[:-1] == [None] * 11
+
+
+async def test_nothing_settles_before_its_time() -> None:
+    async with serving(Cluster(settle_seconds=600)) as api:
+        path = DEPLOYMENTS.replace(NAMESPACE, "default")
+        created = await api.create(path, deployment("web"))
+        # The account of a namespace does not wait: by the time it is there the task has been round.
+        await api.create("/api/v1/namespaces", {"metadata": {"name": "later"}})
+        await api.until("/api/v1/namespaces/later/serviceaccounts/default", lambda reply: reply.code == 200)
+        assert (await api.get(f"{path}/web")).revision == created["metadata"]["resourceVersion"]
