@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from listener.sandbox.cluster import rollouts, strategies
@@ -28,6 +29,7 @@ _WORKLOADS = frozenset({DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS, DAEMON_SETS, R
 _BATCH = 20  # some ten milliseconds; requests are answered between batches
 _YIELD = 3  # while requests come in, rest this many times as long as the last batch took
 _FOREGROUND = FOREGROUND.encode()
+_DELETED = re.compile(rb'"deletionTimestamp":"')
 
 _Work = tuple[tuple[str, str], Key]
 
@@ -163,16 +165,24 @@ class Controllers:
             self._add_service_account(namespace)
             return
         self._terminating.add(namespace)
-        for each in list(islice(self._undeleted(namespace), _BATCH)):
-            held = self._catalog.stored(each.storage)
-            # One that is gone by now went with another's deletion.
-            if held is not None and self._store.collection(each.storage).get(*each.key) is not None:
-                self._verbs.delete(held, *each.key, DeleteOptions())
+        for held, name in list(islice(self._undeleted(namespace), _BATCH)):
+            self._verbs.delete(held, namespace, name, DeleteOptions())
         if next(self._undeleted(namespace), None) is not None:
             self._queue_sweep(NAMESPACES, entry.key)
-        elif not self._held(namespace) and not obj["metadata"].get("finalizers"):
+        elif not any(each.count(namespace) for each in self._store.collections()) and not obj["metadata"].get(
+            "finalizers"
+        ):
             self._terminating.discard(namespace)
             self._verbs.remove(resource, entry, {**obj, "spec": {}})
+
+    def _undeleted(self, namespace: str) -> Iterator[tuple[Resource, str]]:
+        """Yield what is in a namespace and not marked for deletion yet. The store must not change meanwhile."""
+        for collection in self._store.collections():
+            held = self._catalog.stored(collection.storage)
+            if held is not None and held.namespaced:
+                for entry in collection.entries(namespace):
+                    if not _DELETED.search(entry.body):
+                        yield held, entry.name
 
     def _add_service_account(self, namespace: str) -> None:
         if self._store.collection(SERVICE_ACCOUNTS).get(namespace, "default") is None:
@@ -183,7 +193,7 @@ class Controllers:
 
     def _settle(self, storage: tuple[str, str], key: Key) -> None:
         entry = self._store.collection(storage).get(*key)
-        if entry is None or b'"deletionTimestamp"' in entry.body:
+        if entry is None or _DELETED.search(entry.body):
             return
         self._own = True
         try:

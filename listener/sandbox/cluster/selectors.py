@@ -140,8 +140,6 @@ class FieldTerm:
     equal: bool
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class FieldSelector:
     terms: tuple[FieldTerm, ...] = ()
