@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from listener.sandbox.cluster.defaults import pull_policy
@@ -1231,6 +1231,7 @@ values = st.recursive(
     st.dictionaries(names, values, max_size=3),
     st.sampled_from(["spec", POD, f"{POD}/containers"]),
 )
+@example(("v1", "Pod"), {"containers": [None], "volumes": [None]}, "spec")
 def test_whatever_decodes_is_judged(kind: tuple[str, str], part: dict[str, Any], path: str) -> None:
     obj = changed(of_kind(*kind), path, [part] if path.endswith("s") else part)
     schema = builtin(*kind)

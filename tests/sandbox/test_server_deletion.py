@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -159,7 +160,8 @@ async def test_a_dependent_of_nobody_goes_at_once(api: Api) -> None:
 
 
 async def test_a_namespace_goes_with_everything_in_it(api: Api) -> None:
-    await api.create(CONFIG_MAPS, config_map("x"))
+    # More than are deleted in one go.
+    await asyncio.gather(*(api.create(CONFIG_MAPS, config_map(f"x{number}")) for number in range(50)))
     await api.create(DEPLOYMENTS, deployment("web"))
     reply = await api("DELETE", f"/api/v1/namespaces/{NAMESPACE}")
     assert reply.body["status"] == {"phase": "Terminating"}
@@ -169,6 +171,8 @@ async def test_a_namespace_goes_with_everything_in_it(api: Api) -> None:
 
 
 async def test_a_namespace_waits_for_finalizers_and_takes_nothing_new(api: Api) -> None:
+    held = [config_map(f"a{number}", finalizers=[FINALIZER]) for number in range(30)]
+    await asyncio.gather(*(api.create(CONFIG_MAPS, obj) for obj in held))
     await api.create(CONFIG_MAPS, config_map("held", finalizers=[FINALIZER]))
     await api("DELETE", f"/api/v1/namespaces/{NAMESPACE}")
     await api.until(f"{CONFIG_MAPS}/held", lambda reply: "deletionTimestamp" in reply.body["metadata"])
@@ -181,7 +185,9 @@ async def test_a_namespace_waits_for_finalizers_and_takes_nothing_new(api: Api) 
         ),
     )
     assert refused.body["details"]["causes"][0]["reason"] == "NamespaceTerminating"
-    await api.patch(f"{CONFIG_MAPS}/held", {"metadata": {"finalizers": None}})
+    for name in await api.names(CONFIG_MAPS):
+        assert (await api.get(f"/api/v1/namespaces/{NAMESPACE}")).code == 200
+        await api.patch(f"{CONFIG_MAPS}/{name}", {"metadata": {"finalizers": None}})
     await api.until(f"/api/v1/namespaces/{NAMESPACE}", gone)
 
 

@@ -158,7 +158,7 @@ class Controllers:
             self._verbs.remove(resource, entry, obj)
 
     def _sweep_namespace(self, resource: Resource, entry: Entry) -> None:
-        """Give a new namespace its account; delete what is in one that is terminating, a batch at a time, and at last itself."""
+        """Give a new namespace its account; empty one that is terminating, a batch at a time, and at last remove it."""
         namespace = entry.name
         obj = self._verbs.load(resource, entry)
         if not obj["metadata"].get("deletionTimestamp"):

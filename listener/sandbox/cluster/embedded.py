@@ -36,7 +36,8 @@ class Cluster:
     """A Kubernetes API in this process: `async with Cluster() as cluster`, or `start` and `close`.
 
     Keeps everything in memory. `port` 0 takes a free one. `settle_seconds` is the time after which a changed workload
-    is observed and ready, `bookmark_seconds` the time between the bookmarks of a watch.
+    is observed and ready, `bookmark_seconds` the time between the bookmarks of a watch. Once closed,
+    it is not started again.
     """
 
     def __init__(self, port: int = 0, *, settle_seconds: float = 0.2, bookmark_seconds: float = 60.0) -> None:

@@ -235,8 +235,10 @@ def default(node: Node, value: Any, old: object) -> Any:
         if node.items is None:
             return value
         below = node.items
+        # Go decodes a null item of a list of structs as an empty struct.
+        given = [{} if item is None and below.go_type and below.fields else item for item in value]
         return _changed_list(
-            value, [default(below, item, was) for item, was in zip(value, earlier(old, value), strict=True)]
+            value, [default(below, item, was) for item, was in zip(given, earlier(old, value), strict=True)]
         )
     if node.type == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)

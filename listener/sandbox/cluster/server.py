@@ -66,8 +66,6 @@ class Server:
             return _refusal(ApiError(413, f"Request entity too large: limit is {BODY_LIMIT}"))
         except ConnectionError:
             raise  # the client went away in the middle of a watch; aiohttp knows what to do
-        except ConnectionError:
-            raise
         except Exception as error:
             _log.exception("sandbox cluster failed to answer %s %s", request.method, request.path)
             return _refusal(status.internal(repr(error)))
