@@ -307,7 +307,9 @@ class Cluster:
             ) as response:
                 return response.status, response.headers, await response.read()
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            raise ClusterUnavailable(f"{method} {path}: no answer from {self._host}: {_reason(error)}") from error
+            raise ClusterUnavailable(
+                f"{method} {path}: no answer from {URL(self._host).origin()}: {_reason(error)}"
+            ) from error
 
     @contextlib.asynccontextmanager
     async def stream(self, path: str, query: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes]]:

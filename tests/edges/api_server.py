@@ -56,7 +56,7 @@ async def api_server(folder: Path, *answers: Answer) -> AsyncIterator[ApiServer]
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
     file = folder / "kubeconfig"
-    file.write_text(_kubeconfig(f"http://127.0.0.1:{port}"))
+    file.write_text(kubeconfig_for(f"http://127.0.0.1:{port}"))
     try:
         async with await Cluster.connect(kubeconfig=str(file)) as cluster:
             yield ApiServer(cluster, asked)
@@ -109,7 +109,7 @@ def hangs() -> Answer:
     return answer
 
 
-def _kubeconfig(url: str) -> str:
+def kubeconfig_for(url: str) -> str:
     return yaml.safe_dump(
         {
             "apiVersion": "v1",

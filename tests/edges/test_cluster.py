@@ -27,7 +27,7 @@ from listener.edges.cluster import STREAMS_PATH, Cluster
 from listener.errors import ClusterRefused, ClusterUnavailable, SettingsError, WatchExpired
 from listener.sandbox.cluster import Fault
 from tests.cluster_under_test import ClusterUnderTest
-from tests.edges.api_server import api_server, hangs, refuses, says, streams
+from tests.edges.api_server import api_server, hangs, kubeconfig_for, refuses, says, streams
 
 DEPLOYMENT, *_, CRON_JOB = KINDS
 WEB = StreamKey("shop", "web")
@@ -584,6 +584,15 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
             await cluster.get_stream(WEB)
         assert (await cluster.store_tags(BARE, [])).end is End.UNREACHABLE
     assert server.asked == []
+
+
+async def test_an_error_names_the_host_and_no_path_of_it(tmp_path: Path) -> None:
+    """Proxies, and our sandbox, take credentials in the path of the server's address."""
+    (tmp_path / "kubeconfig").write_text(kubeconfig_for("http://127.0.0.1:1/a-secret"))
+    async with await Cluster.connect(kubeconfig=str(tmp_path / "kubeconfig")) as cluster:
+        with pytest.raises(ClusterUnavailable, match=r"no answer from http://127\.0\.0\.1:1: ") as caught:
+            await cluster.get("/version")
+    assert "a-secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

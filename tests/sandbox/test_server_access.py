@@ -67,12 +67,6 @@ async def test_tokens_differ(sandbox: Cluster) -> None:
     assert Cluster().token != sandbox.token
 
 
-async def test_says_that_everything_is_in_memory(sandbox: Cluster) -> None:
-    assert sandbox.url in sandbox.banner
-    assert "in memory" in sandbox.banner
-    assert sandbox.token not in sandbox.banner
-
-
 async def test_closing_ends_watches_at_once_and_twice_is_allowed(api: Api, sandbox: Cluster) -> None:
     async with api.watch(CONFIG_MAPS) as watch:
         await api.create(CONFIG_MAPS, config_map("seen"))

@@ -100,11 +100,6 @@ class Cluster:
     def faults(self) -> Faults:
         return self._server.faults
 
-    @property
-    def banner(self) -> str:
-        """What to tell whoever starts it."""
-        return f"cluster API on {self.url} (in memory: everything is lost at the end; no containers run)"
-
     def kubeconfig(self) -> str:
         """Return a kubeconfig, YAML, whose current context is `sandbox`.
 
