@@ -119,10 +119,6 @@ class Service:
         for watcher in self._watchers:
             await watcher.synced()
 
-    async def settled(self) -> None:
-        """Wait until no workload waits for a look."""
-        await self._state.queue.idle()
-
     async def failed(self) -> None:
         """Wait for ever, unless one of our own loops ends: then raise what ended it."""
         await asyncio.shield(self._failure)
