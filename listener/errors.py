@@ -20,6 +20,10 @@ class InvalidReference(ListenerError, ValueError):
     """A text that is no image reference. The message holds the text and the reason."""
 
 
+class InvalidManifest(ListenerError, ValueError):
+    """Bytes that are no image index. The message says what was expected, and where."""
+
+
 class BadInput(ListenerError):
     """A request that can never be taken as it is.
 
@@ -76,3 +80,30 @@ class ClusterRefused(ClusterError):
 
 class WatchExpired(ClusterError):
     """410: the place where the watch should go on is no longer in the server's memory. List again."""
+
+
+class RegistryError(ListenerError):
+    """A registry did not tell what was asked. The message is fit for a condition: it names the image, and no secret.
+
+    `reason` is the condition's reason, one of OpenShift's words: NotFound, Unauthorized, BadRequest, NotV2Registry,
+    Forbidden, Invalid, InternalError.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class RegistryUnavailable(RegistryError):
+    """No answer, or one that says "later": the network, a time limit, 429, 5xx. Trying again can help.
+
+    `retry_after_seconds` is the registry's own advice, where it gave one.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message, reason="InternalError")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RegistryRefused(RegistryError):
+    """The question has its answer, and it is no: not there, no access, not allowed, or nothing we can use."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -63,12 +63,15 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 @pytest.fixture
 def docker_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., DockerRegistry]]:
-    """Call it to start Debian's docker-registry, with the endpoints it notifies; each call starts another."""
+    """Call it to start Debian's docker-registry, with the endpoints it notifies; each call starts another.
+
+    `ca` and `auth` are as in `real_parts.docker_registry`.
+    """
     with ExitStack() as running:
 
-        def start(*endpoints: NotificationEndpoint) -> DockerRegistry:
+        def start(*endpoints: NotificationEndpoint, **options: Any) -> DockerRegistry:
             folder = tmp_path_factory.mktemp("docker-registry")
-            return running.enter_context(real_parts.docker_registry(folder, *endpoints))
+            return running.enter_context(real_parts.docker_registry(folder, *endpoints, **options))
 
         yield start
 

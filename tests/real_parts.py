@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 import pytest
+import trustme
 import yaml
 
 from listener.sandbox.images import Image
@@ -212,11 +213,11 @@ class Skopeo:
     async def inspect(self, image: str, *options: str) -> str:
         return await run(self.path, "--insecure-policy", "inspect", "--tls-verify=false", *options, image)
 
-    async def push(self, image: Image, pull_spec: str) -> str:
+    async def push(self, image: Image, pull_spec: str, *options: str) -> str:
         """Push an image, or an index whole, to `HOST/REPOSITORY:TAG` byte for byte; return its digest."""
         with tempfile.TemporaryDirectory() as layout:
             write_layout(Path(layout), "pushed", image)
-            await self.copy(f"oci:{layout}:pushed", f"docker://{pull_spec}", "--all", "--preserve-digests")
+            await self.copy(f"oci:{layout}:pushed", f"docker://{pull_spec}", "--all", "--preserve-digests", *options)
         return image.digest
 
 
@@ -263,14 +264,25 @@ class DockerRegistry:
 
 
 @contextmanager
-def docker_registry(folder: Path, *endpoints: NotificationEndpoint) -> Iterator[DockerRegistry]:
+def docker_registry(
+    folder: Path,
+    *endpoints: NotificationEndpoint,
+    ca: trustme.CA | None = None,
+    auth: Mapping[str, object] | None = None,
+) -> Iterator[DockerRegistry]:
     """Run Debian's docker-registry on a free port of loopback, its storage and configuration in `folder`.
 
-    At the end its log goes to stdout, which pytest shows with a test that failed.
+    With `ca` it speaks TLS, with a certificate of that; `auth` is as in its configuration. At the end its log goes to
+    stdout, which pytest shows with a test that failed.
     """
     program = debian_program("docker-registry", "docker-registry")
     configuration, log = folder / "config.yml", folder / "registry.log"
-    configuration.write_text(yaml.safe_dump(_registry_configuration(folder / "storage", endpoints)))
+    found = _registry_configuration(folder / "storage", endpoints)
+    if auth is not None:
+        found["auth"] = dict(auth)
+    if ca is not None:
+        found["http"] = {**_HTTP, "tls": _certificate(folder, ca)}
+    configuration.write_text(yaml.safe_dump(found))
     # Any REGISTRY_… variable would override the file.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
     with log.open("wb") as output:
@@ -285,12 +297,23 @@ def docker_registry(folder: Path, *endpoints: NotificationEndpoint) -> Iterator[
         sys.stdout.write(log.read_text(errors="replace"))
 
 
+_HTTP = {"addr": "127.0.0.1:0", "secret": "only for this run"}
+
+
+def _certificate(folder: Path, ca: trustme.CA) -> dict[str, str]:
+    own = ca.issue_cert("127.0.0.1")
+    key, certificate = folder / "key.pem", folder / "cert.pem"
+    own.private_key_pem.write_to_path(key)
+    own.cert_chain_pems[0].write_to_path(certificate)
+    return {"certificate": str(certificate), "key": str(key)}
+
+
 def _registry_configuration(storage: Path, endpoints: Sequence[NotificationEndpoint]) -> dict[str, object]:
     return {
         "version": 0.1,
         "log": {"level": "info", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(storage)}, "delete": {"enabled": True}},
-        "http": {"addr": "127.0.0.1:0", "secret": "only for this run"},
+        "http": _HTTP,
         "notifications": {
             "endpoints": [
                 {
