@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import platform
 import signal
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,25 +15,32 @@ from typing import Any, Self
 import structlog
 
 from listener import __version__
-from listener.core import authentication
+from listener.core import authentication, tracking
 from listener.core.events import Parsed
+from listener.core.hosts import HostPolicy
+from listener.core.manifests import Platform
+from listener.core.polling import Bounds
 from listener.core.receipts import Arrival, Receipt
+from listener.core.streams import Serving, Stream
 from listener.core.workloads import KINDS
 from listener.dialects import DIALECTS
 from listener.edges import metrics
 from listener.edges.cluster import Cluster
 from listener.edges.metrics import Metrics
+from listener.edges.registry import HostSettings, Registries
 from listener.edges.secrets import Secret
 from listener.edges.web import Address, Hook, Hooks, Server, monitoring_app
 from listener.errors import ClusterUnavailable, SettingsError
 from listener.flow.bookkeeper import Bookkeeper
 from listener.flow.fanout import FanOut
+from listener.flow.importer import Importer, Known
+from listener.flow.inquiry import Inquiry, PullSecrets
 from listener.flow.intake import Intake, Origin
-from listener.flow.queue import KeyQueue
+from listener.flow.reconciler import Reconciler
 from listener.flow.recorder import Recorder
 from listener.flow.state import State, StreamSink, WorkloadSink
 from listener.flow.watcher import Watcher
-from listener.settings import Registry, SecretSource, Settings
+from listener.settings import Imports, Registry, SecretSource, Settings, seconds
 
 log = structlog.get_logger()
 
@@ -54,19 +62,52 @@ class Service:
         self.hooks_port = 0
         self.monitoring_port = 0
         self._metrics = Metrics()
-        self._state = State(KeyQueue())
+        self._state = State()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._draining = False
 
         self._recorder = Recorder(cluster, self._state.queue, self._metrics, _now)
+        self._registries = _registries(settings)
+        inquiry = Inquiry(self._registries, PullSecrets(cluster), _own_platform())
+        settle = _settler(settings, self._state)
         bookkeeper = Bookkeeper(
             cluster,
             self._state,
-            history_limit=settings.history.limit,
+            settle,
+            self._recorder,
+            self._metrics,
             max_in_flight=settings.fan_out.max_in_flight,
         )
-        intake = Intake(bookkeeper, self._state, self._recorder, self._metrics, namespaces=settings.namespaces)
+        self._importer = Importer(
+            cluster,
+            self._state,
+            bookkeeper,
+            inquiry,
+            self._recorder,
+            self._metrics,
+            _now,
+            known=Known(
+                {registry.host: registry.name for registry in settings.registries},
+                frozenset(registry.host for registry in settings.registries if registry.integrated),
+            ),
+            bounds=_bounds(settings.imports),
+            history_limit=settings.history.limit,
+            max_tags=settings.imports.max_tags,
+        )
+        self._reconciler = Reconciler(
+            cluster, self._state, bookkeeper, settle, self._importer, self._recorder, self._streams_known
+        )
+        intake = Intake(
+            bookkeeper,
+            self._state,
+            inquiry,
+            self._importer,
+            self._recorder,
+            self._metrics,
+            history_limit=settings.history.limit,
+            namespaces=settings.namespaces,
+        )
         self._fan_out = FanOut(
             cluster,
             self._state,
@@ -76,12 +117,15 @@ class Service:
             max_in_flight=settings.fan_out.max_in_flight,
             change_cause=settings.fan_out.change_cause,
         )
-        self._watchers: list[Watcher[Any, Any]] = []
-        for namespace in settings.namespaces or (None,):
-            self._watchers.append(Watcher(cluster.streams(namespace), StreamSink(self._state)))
-            self._watchers.extend(
-                Watcher(cluster.workloads(kind, namespace), WorkloadSink(self._state, kind.name)) for kind in KINDS
-            )
+        namespaces = settings.namespaces or (None,)
+        self._stream_watchers: list[Watcher[Any, Any]] = [
+            Watcher(cluster.streams(namespace), StreamSink(self._state)) for namespace in namespaces
+        ]
+        self._watchers = self._stream_watchers + [
+            Watcher(cluster.workloads(kind, namespace), WorkloadSink(self._state, kind.name))
+            for namespace in namespaces
+            for kind in KINDS
+        ]
         self._hooks = Hooks(
             {r.name: self._hook(r, n, intake) for n, r in enumerate(settings.registries)}, self._metrics
         )
@@ -102,8 +146,11 @@ class Service:
         """Listen, and begin to follow the cluster. Raises SettingsError if an address cannot be listened on."""
         self.monitoring_port = await self._listen("monitoring", self._settings.listen.monitoring)
         self.hooks_port = await self._listen("hooks", self._settings.listen.hooks)
+        await self._registries.__aenter__()
         for watcher in self._watchers:
             self._run(watcher.run(), f"watch {watcher.resource}")
+        self._run(self._reconciler.run(), "streams")
+        self._run(self._importer.run(), "imports")
         self._run(self._fan_out.run(), "fan-out")
         self._run(self._recorder.run(), "events")
         log.info(
@@ -117,6 +164,10 @@ class Service:
     async def ready(self) -> None:
         """Wait until the cluster was seen as a whole."""
         for watcher in self._watchers:
+            await watcher.synced()
+
+    async def _streams_known(self) -> None:
+        for watcher in self._stream_watchers:
             await watcher.synced()
 
     async def failed(self) -> None:
@@ -133,6 +184,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._registries.__aexit__(None, None, None)
         for server in self._servers.values():
             await server.close()
         # What was left is no loss: the history is stored, and the next start looks at every workload.
@@ -168,7 +220,7 @@ class Service:
             secret = Secret(file=_path(source), env=source.secret_env) if source else None
         except SettingsError as error:
             raise SettingsError(f"{where}.auth: {error}") from error
-        origin = Origin(registry.name, registry.host, frozenset(registry.aliases), registry.integrated)
+        origin = Origin(registry.name, registry.host, frozenset(registry.aliases), registry.integrated, registry.verify)
 
         async def take(parsed: Parsed, arrival: Arrival) -> Receipt:
             if unsynced := self._unsynced():
@@ -222,7 +274,12 @@ class Service:
         )
 
     def _queue_depths(self) -> Mapping[str, float]:
-        return {"workloads": len(self._state.queue), "events": len(self._recorder)}
+        return {
+            "workloads": len(self._state.queue),
+            "streams": len(self._state.stream_queue),
+            "imports": len(self._importer),
+            "events": len(self._recorder),
+        }
 
     def _watch_ages(self) -> Mapping[str, float]:
         ages: dict[str, float] = {}
@@ -256,6 +313,37 @@ async def connect(settings: Settings, *, kubeconfig: str | None, context: str | 
     watches = (1 + len(KINDS)) * max(1, len(settings.namespaces))
     connections = watches + 2 * settings.fan_out.max_in_flight + 16
     return await Cluster.connect(kubeconfig=kubeconfig, context=context, max_connections=connections)
+
+
+def _registries(settings: Settings) -> Registries:
+    """The client for every registry. Those of the settings are trusted: they may be at any address."""
+    found = settings.registries
+    hosts = {r.host: HostSettings(insecure=r.insecure, ca_file=Path(r.ca_file) if r.ca_file else None) for r in found}
+    policy = HostPolicy(settings.imports.allowed, frozenset(hosts))
+    per_host = settings.imports.per_host
+    return Registries(hosts, policy, rate=per_host.rate, burst=per_host.burst)
+
+
+def _settler(settings: Settings, state: State) -> Callable[[Stream], Stream]:
+    """What brings a stream to where it belongs, by what is known of the others."""
+    own = next((registry for registry in settings.registries if registry.integrated), None)
+    serving = Serving(own.host, own.public_host or "") if own else Serving()
+
+    def settle(stream: Stream) -> Stream:
+        now = _now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return tracking.settle(serving.name(stream), state.streams.get, now=now, limit=settings.history.limit)
+
+    return settle
+
+
+def _bounds(imports: Imports) -> Bounds:
+    return Bounds(seconds(imports.interval), seconds(imports.min_interval), seconds(imports.max_interval))
+
+
+def _own_platform() -> Platform:
+    """What this process runs on, in the registries' words."""
+    machine = platform.machine().lower()
+    return Platform("linux", {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}.get(machine, machine))
 
 
 def _scheme(registry: Registry) -> tuple[authentication.Scheme, SecretSource | None]:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 import msgspec
 import yaml
 
+from listener.core.imports import interval_seconds
 from listener.errors import SettingsError
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Duration = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$", min_length=2)]
 Host = Annotated[str, msgspec.Meta(pattern=r"^(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?)(:[0-9]{1,5})?$")]
 
 
@@ -77,6 +79,41 @@ class Registry(_Section, frozen=True, kw_only=True):
     auth: Auth
     integrated: bool = False
     """Its repository NAMESPACE/NAME is the ImageStream NAME in NAMESPACE, made on the first push."""
+    public_host: Host | None = None
+    """With `integrated`: what the registry is called outside the cluster, where that differs."""
+    verify: bool = True
+    """Ask the registry where a tag stands: a moment after each hook, and before a hook that may be an old one moves it.
+    Without, hooks are believed in the order of their times."""
+    insecure: bool = False
+    """Whether we may speak plain http to it, and skip the check of its certificate."""
+    ca_file: str | None = None
+    """The certificates to check its own with, instead of the system's. Read again when it changes."""
+
+
+class PerHost(_Section, frozen=True, kw_only=True):
+    """How fast any one registry host is asked."""
+
+    rate: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 10
+    """Requests a second."""
+    burst: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 20
+    """Requests at once, after a pause."""
+
+
+class Imports(_Section, frozen=True, kw_only=True):
+    """How tags are imported from registries. Durations are written as 90s, 15m, 1h30m."""
+
+    interval: Duration = "15m"
+    """How often a scheduled tag is imported."""
+    min_interval: Duration = "1m"
+    """The shortest interval that a tag's annotation imagestreams.dev/import-interval may ask for."""
+    max_interval: Duration = "4h"
+    """How far the polls of a tag are stretched, step by step, while its registry's hooks prove alive."""
+    per_host: PerHost = PerHost()
+    max_tags: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+    """How many tags of a whole repository (spec.dockerImageRepository) become tags of the stream."""
+    allowed: tuple[Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.*?:\[\]_-]+$")], ...] = ()
+    """The hosts that streams may import from, as globs (`*.example.com`, `registry.corp:5000`). A host named here may
+    be at any address. Empty: any host, at public addresses only. `registries` are always allowed."""
 
 
 class History(_Section, frozen=True, kw_only=True):
@@ -100,6 +137,7 @@ class Logging(_Section, frozen=True, kw_only=True):
 class Settings(_Section, frozen=True, kw_only=True):
     listen: Listen = Listen()
     registries: tuple[Registry, ...] = ()
+    imports: Imports = Imports()
     history: History = History()
     fan_out: FanOut = FanOut()
     namespaces: tuple[Name, ...] = ()
@@ -132,15 +170,14 @@ def load(file: Path | None, environment: Mapping[str, str]) -> Settings:
 def parse(found: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     """Turn a mapping into settings, overridden by the environment. Raises SettingsError."""
     merged: dict[str, Any] = dict(found)
-    for section, key, kind, variable in _overridable():
-        inner = merged.get(section, {})
-        if variable in environment and isinstance(inner, Mapping):
+    for path, kind, variable in _overridable(Settings):
+        if variable in environment:
             try:
                 # Not strict only where the environment spoke: it knows nothing but text.
                 value = msgspec.convert(environment[variable], kind, strict=False)
             except msgspec.ValidationError as error:
-                raise SettingsError(f"{section}.{key}: {error} (from the variable {variable})") from error
-            merged[section] = {**inner, key: value}
+                raise SettingsError(f"{'.'.join(path)}: {error} (from the variable {variable})") from error
+            _override(merged, path, value)
     try:
         settings = msgspec.convert(merged, Settings)
     except msgspec.ValidationError as error:
@@ -149,13 +186,26 @@ def parse(found: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _overridable() -> Iterator[tuple[str, str, Any, str]]:
-    """Section, key, type and variable of each."""
-    for section in msgspec.structs.fields(Settings):
-        if isinstance(section.type, type) and issubclass(section.type, _Section):
-            for field in msgspec.structs.fields(section.type):
-                words = re.sub(r"([A-Z])", r"_\1", f"{section.encode_name}_{field.encode_name}").upper()
-                yield section.encode_name, field.encode_name, field.type, f"LISTENER_{words}"
+def _overridable(section: type[_Section], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, str]]:
+    """Path, type and variable of each scalar in a section."""
+    for field in msgspec.structs.fields(section):
+        here = (*path, field.encode_name)
+        if isinstance(field.type, type) and issubclass(field.type, _Section):
+            yield from _overridable(field.type, here)
+        elif path and get_origin(field.type) is not tuple:
+            yield here, field.type, "LISTENER_" + re.sub(r"([A-Z])", r"_\1", "_".join(here)).upper()
+
+
+def _override(found: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+    """Set a value, unless something on the way is no section: that is a mistake to be reported as it stands."""
+    section, *rest = path
+    if not rest:
+        found[section] = value
+        return
+    inner = found.get(section, {})
+    if isinstance(inner, Mapping):
+        found[section] = dict(inner)
+        _override(found[section], tuple(rest), value)
 
 
 def _readable(message: str) -> str:
@@ -183,6 +233,30 @@ def _check(settings: Settings) -> None:
         for name, source in given.items():
             if isinstance(source, SecretSource) and bool(source.secret_file) == bool(source.secret_env):
                 raise SettingsError(f"{where}.auth.{name}: expected exactly one of secretFile, secretEnv")
+        if registry.public_host and not registry.integrated:
+            raise SettingsError(f"{where}.publicHost: only an integrated registry serves streams; set integrated: true")
+    _check_imports(settings.imports)
     for key, value in (("hooks", settings.listen.hooks), ("monitoring", settings.listen.monitoring)):
         if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):\d{1,5}", value) or int(value.rpartition(":")[2]) > 65535:
             raise SettingsError(f"listen.{key}: expected HOST:PORT such as 0.0.0.0:8080, found {value!r}")
+
+
+def _check_imports(found: Imports) -> None:
+    for key, text in (("interval", found.interval), ("minInterval", found.min_interval)):
+        if not interval_seconds(text):
+            raise SettingsError(f"imports.{key}: expected a duration above zero, such as 15m; found {text!r}")
+    if seconds(found.interval) < seconds(found.min_interval):
+        raise SettingsError(
+            f"imports.interval: {found.interval} is shorter than imports.minInterval, {found.min_interval}; lower that"
+        )
+    for number, pattern in enumerate(found.allowed):
+        if not pattern.strip("*?.:"):
+            raise SettingsError(
+                f"imports.allowed[{number}]: {pattern!r} would allow every address inside the cluster too;"
+                " leave the list empty to allow any public host, or name hosts"
+            )
+
+
+def seconds(duration: str) -> float:
+    """The seconds of a duration that was checked."""
+    return interval_seconds(duration) or 0.0

@@ -31,7 +31,7 @@ Rendered = dict[tuple[str, str], dict[str, Any]]
 STREAMS = ("image.openshift.io", "imagestreams")
 STREAM_STATUS = ("image.openshift.io", "imagestreams/status")
 LEAST_RIGHTS = {
-    STREAMS: {"get", "list", "watch"},
+    STREAMS: {"get", "list", "watch", "patch"},
     STREAM_STATUS: {"patch"},
     ("apps", "deployments"): {"get", "list", "watch", "patch"},
     ("apps", "statefulsets"): {"get", "list", "watch", "patch"},
@@ -166,7 +166,24 @@ async def test_a_change_of_the_settings_restarts_the_pod(helm: Path, tmp_path: P
 
 async def test_only_an_integrated_registry_may_create_streams(helm: Path, tmp_path: Path) -> None:
     rendered = await render(helm, tmp_path, {"settings": {"registries": [TEAM, OPEN]}})
-    assert rights_of(rendered) == LEAST_RIGHTS | {STREAMS: {"get", "list", "watch", "create"}}
+    assert rights_of(rendered) == LEAST_RIGHTS | {STREAMS: {"get", "list", "watch", "patch", "create"}}
+
+
+async def test_secrets_are_read_only_if_that_was_asked_for(helm: Path, tmp_path: Path) -> None:
+    rendered = await render(helm, tmp_path, {"rbac": {"pullSecrets": True}})
+    assert rights_of(rendered) == LEAST_RIGHTS | {("", "secrets"): {"list"}}
+
+
+async def test_how_images_are_imported_reaches_the_service(helm: Path, tmp_path: Path) -> None:
+    imports = {"interval": "1h", "perHost": {"rate": 2.5}, "allowed": ["*.example.com", "registry.corp:5000"]}
+    team = TEAM | {"caFile": "/etc/listener/secrets/ca.pem", "verify": False}
+    found = settings_of(await render(helm, tmp_path, {"settings": {"imports": imports, "registries": [team]}}))
+    assert found.imports == settings.Imports(
+        interval="1h",
+        per_host=settings.PerHost(rate=2.5),
+        allowed=("*.example.com", "registry.corp:5000"),
+    )
+    assert (found.registries[0].ca_file, found.registries[0].verify) == ("/etc/listener/secrets/ca.pem", False)
 
 
 async def test_named_namespaces_are_all_that_the_rights_reach(helm: Path, tmp_path: Path) -> None:
@@ -243,6 +260,8 @@ async def test_a_digest_pins_the_image(helm: Path, tmp_path: Path) -> None:
             "/settings/registries/0/host",
             id="a host with a scheme",
         ),
+        pytest.param({"settings": {"imports": {"interval": "15"}}}, "/settings/imports/interval", id="no unit"),
+        pytest.param({"settings": {"imports": {"allowed": ["a/b"]}}}, "/settings/imports/allowed/0", id="no host"),
         pytest.param({"service": {"type": "ExternalName"}}, "/service/type", id="an unusable type of service"),
         pytest.param({"image": {"digest": "latest"}}, "/image/digest", id="no digest"),
     ],
@@ -264,6 +283,7 @@ async def test_refuses_a_bad_value_by_its_place(helm: Path, tmp_path: Path, valu
                 "imagePullSecrets": [{"name": "pull"}],
                 "service": {"type": "NodePort", "annotations": {"example.com/team": "shop"}},
                 "serviceAccount": {"annotations": {"example.com/role": "listener"}},
+                "rbac": {"pullSecrets": True},
                 "settings": {"registries": [TEAM, OPEN]},
             },
             id="everything",

@@ -137,6 +137,16 @@ def test_each_way_to_authenticate(auth: Any) -> None:
         ),
         pytest.param(with_auth({"bearer": "x"}), "registries[0].auth.bearer", "object", id="secret as text"),
         pytest.param({"registries": [TEAM, TEAM]}, "registries[1].name", "registries[0]", id="the same name twice"),
+        pytest.param(with_team(publicHost="p.example"), "registries[0].publicHost", "integrated", id="public alone"),
+        pytest.param(with_team(verify="no"), "registries[0].verify", "bool", id="verify as text"),
+        pytest.param({"imports": {"interval": "15"}}, "imports.interval", "regex", id="no unit"),
+        pytest.param({"imports": {"interval": "0s"}}, "imports.interval", "above zero", id="no interval"),
+        pytest.param({"imports": {"interval": "5s"}}, "imports.interval", "imports.minInterval", id="below the least"),
+        pytest.param({"imports": {"perHost": {"rate": 0}}}, "imports.perHost.rate", "> 0", id="no rate"),
+        pytest.param({"imports": {"perHost": {"limit": 1}}}, "imports.perHost", "limit", id="unknown key, deep"),
+        pytest.param({"imports": {"maxTags": 0}}, "imports.maxTags", ">= 1", id="no tags"),
+        pytest.param({"imports": {"allowed": ["a/b"]}}, "imports.allowed[0]", "regex", id="a path is no host"),
+        pytest.param({"imports": {"allowed": ["*"]}}, "imports.allowed[0]", "inside the cluster", id="everything"),
         pytest.param({"listen": {"hooks": "8080"}}, "listen.hooks", "HOST:PORT", id="port alone"),
         pytest.param({"listen": {"hooks": 8080}}, "listen.hooks", "str", id="port as a number"),
         pytest.param({"listen": {"monitoring": ":8081"}}, "listen.monitoring", "HOST:PORT", id="no host"),
@@ -184,6 +194,8 @@ def test_a_file_that_cannot_be_used_is_named_on_one_line(tmp_path: Path, content
         ("LISTENER_HISTORY_LIMIT", "9", ("history", "limit", 9)),
         ("LISTENER_FAN_OUT_MAX_IN_FLIGHT", "9", ("fan_out", "max_in_flight", 9)),
         ("LISTENER_FAN_OUT_CHANGE_CAUSE", "false", ("fan_out", "change_cause", False)),
+        ("LISTENER_IMPORTS_INTERVAL", "1h30m", ("imports", "interval", "1h30m")),
+        ("LISTENER_IMPORTS_MAX_TAGS", "9", ("imports", "max_tags", 9)),
         ("LISTENER_LISTEN_HOOKS", "127.0.0.1:9", ("listen", "hooks", "127.0.0.1:9")),
         ("LISTENER_LISTEN_MONITORING", "127.0.0.1:9", ("listen", "monitoring", "127.0.0.1:9")),
         ("LISTENER_LOGGING_LEVEL", "error", ("logging", "level", "error")),
@@ -202,9 +214,22 @@ def test_the_environment_overrides_a_scalar_and_leaves_its_neighbours(
     assert given["history"] == {"limit": 3}
 
 
+def test_a_section_in_a_section_can_be_overridden_key_by_key() -> None:
+    given = {"imports": {"perHost": {"burst": 3}}}
+    found = settings.parse(given, {"LISTENER_IMPORTS_PER_HOST_RATE": "2.5"})
+    assert (found.imports.per_host.rate, found.imports.per_host.burst) == (2.5, 3)
+    assert given == {"imports": {"perHost": {"burst": 3}}}
+
+
 def test_every_scalar_outside_lists_has_its_variable() -> None:
-    names = {variable for *_, variable in settings._overridable()}
+    names = {variable for *_, variable in settings._overridable(settings.Settings)}
     assert names == {
+        "LISTENER_IMPORTS_INTERVAL",
+        "LISTENER_IMPORTS_MIN_INTERVAL",
+        "LISTENER_IMPORTS_MAX_INTERVAL",
+        "LISTENER_IMPORTS_PER_HOST_RATE",
+        "LISTENER_IMPORTS_PER_HOST_BURST",
+        "LISTENER_IMPORTS_MAX_TAGS",
         "LISTENER_HISTORY_LIMIT",
         "LISTENER_FAN_OUT_MAX_IN_FLIGHT",
         "LISTENER_FAN_OUT_CHANGE_CAUSE",

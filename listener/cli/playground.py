@@ -90,6 +90,7 @@ def _settings(
         dialect="distribution",
         auth=settings.Auth(bearer=settings.SecretSource(secret_file=str(secret))),
         integrated=integrated,
+        insecure=True,
     )
     found = base or Settings(listen=_LOOPBACK)
     if namespace:

@@ -13,12 +13,20 @@ rollback is an ordinary move.
 | no             | yes        | any             | the head takes reference and generation            |
 | no             | no         | any             | the item is put before the head                    |
 
-This room must not know where an item came from, what time it is, or how a history is stored.
+An image that was pushed again is as new as its last push: that time goes with the head too, as a change.
+
+Two things OpenShift does not know: a push may arrive late (`standing`, `insert`), and a tag may be held, so that what
+arrives waits (`arrive`, `release`). This room must not know where an item came from, what time it is, or how a
+history is stored.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Final
+
+IMPORT_SUCCESS: Final = "ImportSuccess"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +34,15 @@ class TagItem:
     """One image a tag has pointed at.
 
     `created` is RFC 3339 in UTC with whole seconds and `Z`. `image` is the digest, and "" for a tag that only records
-    a name.
+    a name. `pushed` is when the registry says that it was pushed, RFC 3339 in UTC with six digits of fraction, so that
+    two of them compare as texts; "" where nobody said.
     """
 
     created: str
     docker_image_reference: str
     image: str
     generation: int
+    pushed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +58,65 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a spec tag asked for when its tag was last resolved: the answer to "did it change since?".
+
+    The first five are the spec tag's own. `followed` is what its source pointed at then: for a tag of a stream the
+    pull spec and image of its head, for a registry's tag the digest that the registry named (of the index, where an
+    image of it was chosen).
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    reference: bool
+    import_mode: str
+    followed: str = ""
+
+    def asks_the_same(self, other: Resolution) -> bool:
+        """Whether both come from the same spec, whatever its source pointed at."""
+        return replace(self, followed="") == replace(other, followed="")
+
+
+@dataclass(frozen=True, slots=True)
 class TagHistory:
-    """A status tag: its items, newest first, and its conditions."""
+    """A status tag: its items, newest first, and its conditions.
+
+    `waiting` is what arrived while the tag was held, newest first. `resolved` is None for a tag that no spec tag has
+    brought here.
+    """
 
     tag: str
     items: tuple[TagItem, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    waiting: tuple[TagItem, ...] = ()
+    resolved: Resolution | None = None
 
     @property
     def head(self) -> TagItem | None:
         """The newest item: what the tag points at."""
         return self.items[0] if self.items else None
+
+    @property
+    def newest(self) -> TagItem | None:
+        """What the tag points at, or would if it were not held."""
+        return self.waiting[0] if self.waiting else self.head
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to keep: such a status tag is not stored."""
+        return not (self.items or self.conditions or self.waiting)
+
+    @property
+    def observed_generation(self) -> int:
+        """The generation of the spec tag that was acted on last, be it in vain; 0 if none was."""
+        tried = self.condition(IMPORT_SUCCESS)  # others speak of a generation that was only seen
+        found = [item.generation for item in (self.head, self.newest) if item]
+        return max([*found, (tried.generation or 0) if tried else 0])
+
+    def condition(self, kind: str) -> Condition | None:
+        """Return the condition of that type."""
+        return next((condition for condition in self.conditions if condition.type == kind), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +138,107 @@ def record(history: TagHistory, item: TagItem, *, limit: int) -> tuple[TagHistor
     if limit < 1:
         raise ValueError(f"the history limit must be at least 1, not {limit}")
     head = history.head
-    if head is None:
-        return TagHistory(history.tag, (item,)), TagChange(history.tag, None, item)
+    items = _with(history.items, item)
+    if items is history.items:
+        return history, None
+    after = replace(history, items=items[:limit], conditions=())
+    is_same = head is not None and _same_place(head, item)
+    return after, None if is_same else TagChange(history.tag, head, items[0])
+
+
+class Standing(Enum):
+    """How an image that a registry says was pushed stands to what is known of the tag."""
+
+    CURRENT = auto()
+    """The tag points there already."""
+    NEWER = auto()
+    """Pushed after what the tag points at, or nothing says otherwise."""
+    OLDER = auto()
+    """Pushed before what the tag points at: its news is late."""
+    UNSURE = auto()
+    """The tag has pointed there before, and nothing says whether it does again: ask the registry."""
+
+
+def standing(history: TagHistory, item: TagItem) -> Standing:
+    """Tell how a pushed `item` stands to the newest one known, waiting ones included."""
+    newest = history.newest
+    if newest is None:
+        return Standing.NEWER
+    if newest.image == item.image:
+        return Standing.CURRENT
+    everything = (*history.waiting, *history.items)
+    if item.pushed and any(known.pushed > item.pushed for known in everything):
+        return Standing.OLDER
+    if newest.pushed and item.pushed > newest.pushed:
+        return Standing.NEWER
+    was_there = any(known.image == item.image for known in everything)
+    return Standing.UNSURE if was_there else Standing.NEWER
+
+
+def insert(history: TagHistory, item: TagItem, *, limit: int) -> TagHistory:
+    """Return the history with a late `item` where it belongs, behind what was pushed after it. The tag does not move.
+
+    An image that the history holds already is not put in twice. While the tag is held, what was pushed after its head
+    waits.
+    """
+    if any(known.image == item.image for known in (*history.waiting, *history.items)):
+        return history
+    held_before = any(known.pushed and known.pushed < item.pushed for known in (*history.waiting, *history.items[:1]))
+    if history.waiting and (held_before or not history.items):
+        waiting = _behind(history.waiting, item)[:limit]
+        return history if waiting == history.waiting else replace(history, waiting=waiting)
+    items = _behind(history.items, item)[:limit]
+    return history if items == history.items else replace(history, items=items)
+
+
+def arrive(history: TagHistory, item: TagItem, *, held: bool, limit: int) -> TagHistory:
+    """Return the history after `item` arrived: recorded, or, while the tag is held, waiting. The head then stays."""
+    if not held:
+        return record(history, item, limit=limit)[0]
+    if not history.waiting and history.head and _same_place(history.head, item):
+        # What a held tag points at already waits for nothing; that it was asked for again is worth knowing.
+        items = _with(history.items, item)
+        return history if items is history.items else replace(history, items=items)
+    waiting = _with(history.waiting, item)
+    return history if waiting is history.waiting else replace(history, waiting=waiting[:limit])
+
+
+def release(history: TagHistory, *, limit: int) -> TagHistory:
+    """Return the history of a tag that is held no longer: what waited goes into it, in its order.
+
+    What the tag has pointed at already, such as the image it was rolled back from, comes again only if it is the
+    newest. Conditions stay: a release is no news of the source.
+    """
+    if not history.waiting:
+        return history
+    released = replace(history, waiting=())
+    newest = history.waiting[0]
+    for item in reversed(history.waiting):
+        if item is newest or all(known.image != item.image for known in released.items):
+            released, _ = record(released, item, limit=limit)
+    return replace(released, conditions=history.conditions)
+
+
+def _with(items: tuple[TagItem, ...], item: TagItem) -> tuple[TagItem, ...]:
+    """The table above, for a list of items."""
+    if not items:
+        return (item,)
+    head = items[0]
     same_reference = head.docker_image_reference == item.docker_image_reference
     same_image = head.image == item.image
-    if same_reference and same_image and head.generation == item.generation:
-        return history, None
     if same_reference or same_image:
-        after = replace(item, created=head.created)
-        older = history.items[1:]
-    else:
-        after = item
-        older = history.items
-    change = None if same_reference and same_image else TagChange(history.tag, head, after)
-    return TagHistory(history.tag, (after, *older)[:limit]), change
+        # The same image may be pushed again, and told of in any order: it is as new as its last push.
+        pushed = max(head.pushed, item.pushed) if same_image else item.pushed
+        amended = replace(item, created=head.created, pushed=pushed)
+        return items if amended == head else (amended, *items[1:])
+    return item, *items
+
+
+def _behind(items: tuple[TagItem, ...], item: TagItem) -> tuple[TagItem, ...]:
+    """Items with a late one before the first that was pushed before it, but never in front."""
+    place = next((n for n, known in enumerate(items) if n and known.pushed and known.pushed < item.pushed), len(items))
+    return *items[:place], item, *items[place:]
+
+
+def _same_place(a: TagItem, b: TagItem) -> bool:
+    return (a.docker_image_reference, a.image) == (b.docker_image_reference, b.image)

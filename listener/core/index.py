@@ -1,14 +1,16 @@
 """Who cares about what, in both directions: streams and workloads as last seen, core's only objects with state.
 
-A repository's push asks which streams it feeds; a tag that moved asks which workloads follow it. Both indexes forget
-exactly what they learned: entries leave with the last one that needed them. Reads are copies, so a caller may put
-while it iterates. This room must not know who feeds it; it relies on being used from one thread.
+A repository's push asks which streams it feeds; a stream that changed asks which others take tags from it; a tag that
+moved asks which workloads follow it. All indexes forget exactly what they learned: entries leave with the last one
+that needed them. Reads are copies, so a caller may put while it iterates. This room must not know who feeds it; it
+relies on being used from one thread.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from listener.core.streams import Repository, Stream, StreamKey
@@ -29,38 +31,59 @@ def is_newer(a: str, b: str) -> bool:
     return int(a) > int(b)
 
 
+@dataclass(frozen=True, slots=True)
+class StreamNews:
+    """What a state of a stream brought. `moved` are the tags that now resolve to something else, or to nothing any
+    more; `concerns` the other streams that take tags from it, if anything changed that they see.
+    """
+
+    moved: frozenset[str] = frozenset()
+    concerns: frozenset[StreamKey] = frozenset()
+
+
 class StreamIndex:
-    """The streams as last seen, found by key and by the repositories that feed them."""
+    """The streams as last seen, found by key, by the repositories that feed them and by the streams they follow."""
 
     def __init__(self) -> None:
         self._streams: dict[StreamKey, Stream] = {}
         self._fed_by: dict[Repository, set[StreamKey]] = {}
+        self._followers: dict[StreamKey, set[StreamKey]] = {}
 
     def __len__(self) -> int:
         return len(self._streams)
 
-    def put(self, stream: Stream) -> frozenset[str]:
-        """Take a state in; return the tags that now resolve to something else, or to nothing any more.
+    def put(self, stream: Stream) -> StreamNews | None:
+        """Take a state in; return what is new in it.
 
-        A state of the same object that is not newer is ignored, so that an echo or an old page undoes nothing.
+        None for a state of the same object that is not newer, which is ignored, so that an echo or an old page undoes
+        nothing.
         """
         before = self._streams.get(stream.key)
         if before and before.uid == stream.uid and not is_newer(stream.resource_version, before.resource_version):
-            return frozenset()
+            return None
         self._streams[stream.key] = stream
         if before is None or (before.spec_tags, before.repository) != (stream.spec_tags, stream.repository):
             _drop(self._fed_by, before.repositories() if before else (), stream.key)
             _add(self._fed_by, stream.repositories(), stream.key)
+            _drop(self._followers, before.sources() if before else (), stream.key)
+            _add(self._followers, stream.sources(), stream.key)
         was, now = before.resolve_all() if before else {}, stream.resolve_all()
-        return frozenset(tag for tag in was.keys() | now.keys() if was.get(tag) != now.get(tag))
+        moved = frozenset(tag for tag in was.keys() | now.keys() if was.get(tag) != now.get(tag))
+        is_seen = before is None or _shown(before) != _shown(stream)
+        return StreamNews(moved, self.followers(stream.key) if is_seen else frozenset())
 
-    def discard(self, key: StreamKey) -> frozenset[str]:
-        """Forget a stream; return the tags that resolved until now."""
+    def discard(self, key: StreamKey) -> StreamNews:
+        """Forget a stream; return the tags that resolved until now, and who took tags from it."""
         stream = self._streams.pop(key, None)
         if stream is None:
-            return frozenset()
+            return StreamNews()
         _drop(self._fed_by, stream.repositories(), key)
-        return frozenset(stream.resolve_all())
+        _drop(self._followers, stream.sources(), key)
+        return StreamNews(frozenset(stream.resolve_all()), self.followers(key))
+
+    def followers(self, key: StreamKey) -> frozenset[StreamKey]:
+        """Return the other streams with tags that come from this one, whether it exists or not."""
+        return frozenset(self._followers.get(key, ()))
 
     def get(self, key: StreamKey) -> Stream | None:
         """Return the stream as last seen."""
@@ -129,6 +152,11 @@ class WorkloadIndex:
     def invalid(self) -> Mapping[str, int]:
         """Return how many workloads of each kind have a trigger that cannot be followed."""
         return Counter(key.kind for key, workload in self._workloads.items() if workload.triggers.problems)
+
+
+def _shown(stream: Stream) -> tuple[object, ...]:
+    """What other streams see of one."""
+    return stream.tags, stream.spec_tags, stream.shared_with
 
 
 def _followed(workload: Workload) -> Iterable[tuple[StreamKey, str]]:

@@ -14,13 +14,16 @@ class Reason(StrEnum):
 
     TAG_MOVED = "TagMoved"
     PUSH_REFUSED = "PushRefused"
+    IMPORT_SUCCEEDED = "ImportSucceeded"
+    IMPORT_FAILED = "ImportFailed"
+    STREAM_REFUSED = "StreamRefused"
     IMAGE_TRIGGERED = "ImageTriggered"
     TRIGGER_INVALID = "TriggerInvalid"
     TRIGGER_FAILED = "TriggerFailed"
 
     @property
     def is_warning(self) -> bool:
-        return self not in (Reason.TAG_MOVED, Reason.IMAGE_TRIGGERED)
+        return self not in (Reason.TAG_MOVED, Reason.IMPORT_SUCCEEDED, Reason.IMAGE_TRIGGERED)
 
 
 @dataclass(frozen=True, slots=True)

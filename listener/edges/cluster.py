@@ -24,7 +24,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 from yarl import URL
 
 from listener.core.changes import Gone, Mark, Page, Seen
-from listener.core.history import TagHistory
+from listener.core.keyring import PullSecret
 from listener.core.notices import Notice
 from listener.core.outcomes import End, Outcome
 from listener.core.streams import Stream, StreamKey
@@ -47,6 +47,9 @@ _WATCH_SECONDS = (240, 480)
 _WATCH_SILENCE = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=100)
 _TOKEN_REFRESH_SECONDS = 60
 _DEFAULT_KUBECONFIG = os.path.expanduser("~/.kube/config")  # noqa: PTH111 - Path would raise where there is no home
+
+_DEFAULT_NAMESPACE = "default"
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -102,11 +105,15 @@ class _NotThere(ClusterRefused):
 class Cluster:
     """One API server. Use as a context manager, or `close()` it."""
 
-    def __init__(self, api: ApiClient, refresher: asyncio.Task[None] | None = None) -> None:
+    def __init__(
+        self, api: ApiClient, refresher: asyncio.Task[None] | None = None, namespace: str = _DEFAULT_NAMESPACE
+    ) -> None:
         self._api = api
         self._session: aiohttp.ClientSession = api.rest_client.pool_manager
         self._host: str = api.configuration.host.rstrip("/")
         self._refresher = refresher
+        self.namespace = namespace
+        """Where to look when nobody says: the kubeconfig context's namespace, in a Pod the service account's."""
         rest = api.rest_client
         self._request_options: dict[str, Any] = {}
         if rest.server_hostname:
@@ -128,10 +135,12 @@ class Cluster:
         configuration = Configuration()
         configuration.connection_pool_maxsize = max_connections
         refresher = None
+        namespace = ""
         in_pod = kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ
         try:
             if in_pod:
                 kube_config.load_incluster_config(client_configuration=configuration)
+                namespace = _service_account_namespace()
             else:
                 file = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT_KUBECONFIG
                 if not _any_file(file):
@@ -139,6 +148,7 @@ class Cluster:
                 loader = await kube_config.load_kube_config(
                     config_file=file, context=context, client_configuration=configuration, persist_config=False
                 )
+                namespace = loader.current_context["context"].get("namespace")
                 # Only exec plugins and gcp are renewed by the loader; for any other user this ends at once.
                 refresher = asyncio.create_task(
                     kube_config.refresh_token(loader, configuration, _TOKEN_REFRESH_SECONDS), name="token-refresh"
@@ -148,7 +158,7 @@ class Cluster:
             where = "the Pod's service account" if in_pod else f"kubeconfig {file}"
             why = " ".join(_reason(error).split())
             raise SettingsError(f"{where} cannot be used: {why}. Name a usable one with --kubeconfig") from error
-        return cls(api, refresher)
+        return cls(api, refresher, namespace or _DEFAULT_NAMESPACE)
 
     async def __aenter__(self) -> Self:
         return self
@@ -190,23 +200,36 @@ class Cluster:
         """The workload as it is now; None if there is none. Raises ClusterError."""
         return await self.workloads(kind, key.namespace).get(key.name)
 
-    async def create_stream(self, key: StreamKey) -> Outcome[Stream]:
-        """Create an empty stream. STALE means that somebody else just did."""
-        body = {
+    async def create_stream(self, key: StreamKey, spec: Mapping[str, Any] | None = None) -> Outcome[Stream]:
+        """Create a stream, an empty one without `spec`. STALE means that somebody else just did."""
+        body: dict[str, Any] = {
             "apiVersion": "image.openshift.io/v1",
             "kind": "ImageStream",
             "metadata": {"name": key.name, "namespace": key.namespace},
         }
+        if spec is not None:
+            body["spec"] = spec
         path = _path(STREAMS_PATH, "imagestreams", key.namespace)
         return await self._write("POST", path, body, "application/json", objects.read_stream)
 
-    async def store_tags(self, stream: Stream, histories: Sequence[TagHistory]) -> Outcome[Stream]:
-        """Replace `status.tags`, if the stream is still at the resource version of `stream`; else STALE."""
-        body = {
-            "metadata": {"resourceVersion": stream.resource_version},
-            "status": objects.write_status(histories),
-        }
+    async def store_status(self, stream: Stream) -> Outcome[Stream]:
+        """Replace the status by that of `stream`, if the stream is still at its resource version; else STALE."""
+        body = {"metadata": {"resourceVersion": stream.resource_version}, "status": objects.write_status(stream)}
         path = _path(STREAMS_PATH, "imagestreams", stream.key.namespace, stream.key.name, "status")
+        return await self._write("PATCH", path, body, "application/merge-patch+json", objects.read_stream)
+
+    async def patch_stream(
+        self, key: StreamKey, operations: Sequence[Mapping[str, Any]], *, subresource: str = ""
+    ) -> Outcome[Stream]:
+        """Send one JSON Patch for a stream, or for its `status`. A failed `test` is STALE."""
+        rest = [subresource] if subresource else []
+        path = _path(STREAMS_PATH, "imagestreams", key.namespace, key.name, *rest)
+        return await self._write("PATCH", path, operations, "application/json-patch+json", objects.read_stream)
+
+    async def annotate_stream(self, key: StreamKey, annotations: Mapping[str, str]) -> Outcome[Stream]:
+        """Set annotations of a stream, whatever else was changed on it meanwhile."""
+        path = _path(STREAMS_PATH, "imagestreams", key.namespace, key.name)
+        body = {"metadata": {"annotations": annotations}}
         return await self._write("PATCH", path, body, "application/merge-patch+json", objects.read_stream)
 
     async def patch_workload(
@@ -221,6 +244,18 @@ class Cluster:
             "application/json-patch+json",
             lambda raw: objects.read_workload(kind, raw),
         )
+
+    async def pull_secrets(self, namespace: str) -> list[PullSecret]:
+        """The secrets with which images are pulled in a namespace. Raises ClusterError."""
+        found: list[PullSecret] = []
+        path = _path("/api/v1", "secrets", namespace)
+        for kind in objects.PULL_SECRET_TYPES:
+            answer = await self.read(path, {"fieldSelector": f"type={kind}"}, limits=_REQUEST_TIMEOUT)
+            try:
+                found += objects.read_pull_secrets(answer)
+            except _DECODE_ERRORS as error:
+                raise ClusterUnavailable(f"GET {path}: not a list of secrets: {type(error).__name__}") from None
+        return sorted(found, key=lambda secret: secret.name)
 
     async def create_event(self, name: str, notice: Notice, *, count: int, first: str, last: str) -> Outcome[None]:
         """Write a new Event. `first` and `last` are RFC 3339 times."""
@@ -435,6 +470,12 @@ class Collection(Generic[K, V]):
                 "cluster.object_unreadable", resource=self.resource, object=str(self._key_of(raw)), reason=str(error)
             )
             return None
+
+
+def _service_account_namespace() -> str:
+    with contextlib.suppress(OSError):
+        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+    return ""
 
 
 def _any_file(kubeconfig: str) -> bool:

@@ -58,6 +58,18 @@ class Metrics:
             buckets=_LONG,
             registry=registry,
         )
+        self._imports = Counter(
+            "listener_imports",
+            "Questions to registries where a tag stands.",
+            ["registry", "outcome"],
+            registry=registry,
+        )
+        self._missed = Counter(
+            "listener_missed_hooks",
+            "Moves of a tag that a poll found and no hook announced.",
+            ["registry"],
+            registry=registry,
+        )
         self._in_flight = Gauge("listener_fan_out_in_flight", "Patches under way.", registry=registry)
         self._events_dropped = Counter(
             "listener_events_dropped", "Kubernetes Events left out because too many were waiting.", registry=registry
@@ -79,6 +91,12 @@ class Metrics:
 
     def tag_moved(self, cause: str) -> None:
         self._moves.labels(cause).inc()
+
+    def imported(self, registry: str, outcome: str) -> None:
+        self._imports.labels(registry, outcome).inc()
+
+    def hook_missed(self, registry: str) -> None:
+        self._missed.labels(registry).inc()
 
     def stored(self, seconds: float) -> None:
         self._to_stored.observe(seconds)

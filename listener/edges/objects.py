@@ -6,20 +6,23 @@ Only the fields that planning reads are decoded (`managedFields`, env and the re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from sys import intern
 from typing import Any
 
 import msgspec
 
-from listener.core import triggers
-from listener.core.history import Condition, TagHistory, TagItem
+from listener.core import streams, triggers
+from listener.core.history import Condition, Resolution, TagHistory, TagItem
+from listener.core.keyring import PullSecret
 from listener.core.notices import Notice
 from listener.core.streams import SpecTag, Stream, StreamKey, summarise
 from listener.core.workloads import Container, Kind, Workload, WorkloadKey
 
 REPORTER = "imagestream-listener"
+PULL_SECRET_TYPES = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
+EXCLUDE_SECRET = "openshift.io/image.excludeSecret"  # noqa: S105 - the name of an annotation
 
 
 class _Struct(msgspec.Struct, rename="camel", gc=False):
@@ -78,6 +81,34 @@ class _JobTemplatedObject(_Struct):
     spec: _JobTemplateHolder | None = None
 
 
+class _StreamAnnotations(_Struct):
+    check: str | None = msgspec.field(name=streams.REPOSITORY_CHECK, default=None)
+    insecure: str | None = msgspec.field(name=streams.INSECURE_REPOSITORY, default=None)
+    shared_with: str | None = msgspec.field(name=streams.SHARED_WITH, default=None)
+
+
+class _StreamMetadata(_Struct):
+    name: str
+    uid: str = ""
+    namespace: str = ""
+    resource_version: str = ""
+    generation: int | None = None
+    annotations: _StreamAnnotations | None = None
+
+
+class _TagAnnotations(_Struct):
+    hold: str | None = msgspec.field(name=streams.HOLD, default=None)
+    interval: str | None = msgspec.field(name=streams.IMPORT_INTERVAL, default=None)
+    prefer_os: str | None = msgspec.field(name=streams.PREFER_OS, default=None)
+    prefer_architecture: str | None = msgspec.field(name=streams.PREFER_ARCHITECTURE, default=None)
+
+
+class _ImportPolicy(_Struct):
+    insecure: bool | None = None
+    scheduled: bool | None = None
+    import_mode: str | None = None
+
+
 class _From(_Struct):
     kind: str | None = None
     namespace: str | None = None
@@ -90,9 +121,11 @@ class _ReferencePolicy(_Struct):
 
 class _SpecTag(_Struct):
     name: str
+    annotations: _TagAnnotations | None = None
     source: _From | None = msgspec.field(name="from", default=None)
     reference: bool | None = None
     generation: int | None = None
+    import_policy: _ImportPolicy | None = None
     reference_policy: _ReferencePolicy | None = None
 
 
@@ -106,6 +139,16 @@ class _Item(_Struct):
     docker_image_reference: str | None = None
     image: str | None = None
     generation: int | None = None
+    pushed: str | None = None
+
+
+class _Resolution(_Struct):
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+    reference: bool = False
+    import_mode: str = ""
+    followed: str = ""
 
 
 class _Condition(_Struct):
@@ -121,22 +164,47 @@ class _StatusTag(_Struct):
     tag: str
     items: list[_Item] | None = None
     conditions: list[_Condition] | None = None
+    waiting: list[_Item] | None = None
+    resolved: _Resolution | None = None
 
 
 class _StreamStatus(_Struct):
     docker_image_repository: str | None = None
+    public_docker_image_repository: str | None = None
     tags: list[_StatusTag] | None = None
+    conditions: list[_Condition] | None = None
 
 
 class _StreamObject(_Struct):
-    metadata: Metadata
+    metadata: _StreamMetadata
     spec: _StreamSpec | None = None
     status: _StreamStatus | None = None
+
+
+class _SecretAnnotations(_Struct):
+    exclude: str | None = msgspec.field(name=EXCLUDE_SECRET, default=None)
+
+
+class _SecretMetadata(_Struct):
+    name: str
+    annotations: _SecretAnnotations | None = None
+
+
+class _Secret(_Struct):
+    metadata: _SecretMetadata
+    type: str | None = None
+    data: dict[str, bytes] | None = None  # msgspec takes the base64 off
+
+
+class _SecretList(_Struct):
+    items: list[msgspec.Raw] | None = None
 
 
 _templated = msgspec.json.Decoder(_TemplatedObject)
 _job_templated = msgspec.json.Decoder(_JobTemplatedObject)
 _stream = msgspec.json.Decoder(_StreamObject)
+_secret = msgspec.json.Decoder(_Secret)
+_secrets = msgspec.json.Decoder(_SecretList)
 
 # Thousands of workloads carry the same annotation text; what it says is an immutable value that they can share.
 _parse_triggers = lru_cache(maxsize=4096)(triggers.parse)
@@ -182,6 +250,7 @@ def read_stream(raw: bytes | msgspec.Raw) -> Stream:
     """Read an ImageStream. Raises msgspec.ValidationError for an object of another shape."""
     found = _stream.decode(raw)
     metadata, spec, status = found.metadata, found.spec or _StreamSpec(), found.status or _StreamStatus()
+    annotations = metadata.annotations or _StreamAnnotations()
     return Stream(
         key=StreamKey(intern(metadata.namespace), intern(metadata.name)),
         uid=metadata.uid,
@@ -189,13 +258,19 @@ def read_stream(raw: bytes | msgspec.Raw) -> Stream:
         generation=metadata.generation or 0,
         repository=spec.docker_image_repository or "",
         status_repository=status.docker_image_repository or "",
+        public_repository=status.public_docker_image_repository or "",
         spec_tags=tuple(_spec_tag(t) for t in spec.tags or ()),
         tags=tuple(sorted((_tag_history(t) for t in status.tags or ()), key=lambda history: history.tag)),
+        conditions=_conditions(status.conditions),
+        shared_with=frozenset(name.strip() for name in (annotations.shared_with or "").split(",") if name.strip()),
+        is_checked=bool(annotations.check),
+        insecure_repository=annotations.insecure == "true",
     )
 
 
 def _spec_tag(tag: _SpecTag) -> SpecTag:
-    source = tag.source or _From()
+    source, policy, annotations = tag.source or _From(), tag.import_policy or _ImportPolicy(), tag.annotations
+    found = annotations or _TagAnnotations()
     return SpecTag(
         name=tag.name,
         from_kind=source.kind or "",
@@ -204,48 +279,111 @@ def _spec_tag(tag: _SpecTag) -> SpecTag:
         reference=bool(tag.reference),
         generation=tag.generation,
         reference_policy=(tag.reference_policy.type if tag.reference_policy else None) or "Source",
+        import_mode=policy.import_mode or "Legacy",
+        scheduled=bool(policy.scheduled),
+        insecure=bool(policy.insecure),
+        hold=None if found.hold in (None, "false") else "" if found.hold == "true" else found.hold,
+        import_interval=found.interval or "",
+        prefer_os=found.prefer_os or "",
+        prefer_architecture=found.prefer_architecture or "",
     )
 
 
 def _tag_history(tag: _StatusTag) -> TagHistory:
+    found = tag.resolved
     return TagHistory(
         tag=tag.tag,
-        items=tuple(
-            TagItem(i.created or "", i.docker_image_reference or "", i.image or "", i.generation or 0)
-            for i in tag.items or ()
-        ),
-        conditions=tuple(
-            Condition(c.type, c.status, c.last_transition_time or "", c.reason or "", c.message or "", c.generation)
-            for c in tag.conditions or ()
-        ),
+        items=_items(tag.items),
+        conditions=_conditions(tag.conditions),
+        waiting=_items(tag.waiting),
+        resolved=Resolution(found.kind, found.namespace, found.name, found.reference, found.import_mode, found.followed)
+        if found
+        else None,
     )
 
 
-def write_status(histories: Sequence[TagHistory]) -> dict[str, Any]:
-    """`status.tags` as the API holds it, and the summary that `kubectl get imagestreams` shows."""
-    summary = summarise(histories)
-    shown = {"tags": summary.tags, "updated": summary.updated} if summary.updated else None
-    return {"tags": write_tags(histories), "summary": shown}
+def _items(found: list[_Item] | None) -> tuple[TagItem, ...]:
+    return tuple(
+        TagItem(i.created or "", i.docker_image_reference or "", i.image or "", i.generation or 0, i.pushed or "")
+        for i in found or ()
+    )
+
+
+def _conditions(found: list[_Condition] | None) -> tuple[Condition, ...]:
+    return tuple(
+        Condition(c.type, c.status, c.last_transition_time or "", c.reason or "", c.message or "", c.generation)
+        for c in found or ()
+    )
+
+
+def read_pull_secrets(raw: bytes) -> list[PullSecret]:
+    """Read a list of Secrets; those that their owner keeps from imports are left out, and what is no Secret too.
+
+    Raises msgspec.ValidationError for what is no list.
+    """
+    found = []
+    for item in _secrets.decode(raw).items or ():
+        try:
+            secret = _secret.decode(item)
+        except msgspec.ValidationError:
+            continue
+        annotations = secret.metadata.annotations
+        if not (annotations and annotations.exclude == "true"):
+            found.append(PullSecret(secret.metadata.name, secret.type or "", secret.data or {}))
+    return found
+
+
+def write_status(stream: Stream) -> dict[str, Any]:
+    """The whole status as the API holds it, with the summary that `kubectl get imagestreams` shows.
+
+    As a merge patch: null takes away what is not said any more.
+    """
+    summary = summarise(stream.tags)
+    return {
+        "dockerImageRepository": stream.status_repository or None,
+        "publicDockerImageRepository": stream.public_repository or None,
+        "tags": write_tags(stream.tags),
+        "conditions": [_write_condition(c) for c in stream.conditions] or None,
+        "summary": {"tags": summary.tags, "updated": summary.updated} if summary.updated else None,
+    }
 
 
 def write_tags(histories: Iterable[TagHistory]) -> list[dict[str, Any]]:
     """`status.tags` as the API holds it."""
-    return [
-        {
-            "tag": history.tag,
-            "items": [
-                {
-                    "created": item.created,
-                    "dockerImageReference": item.docker_image_reference,
-                    "image": item.image,
-                    "generation": item.generation,
-                }
-                for item in history.items
-            ],
-            **({"conditions": [_write_condition(c) for c in history.conditions]} if history.conditions else {}),
-        }
-        for history in histories
-    ]
+    return [_write_history(history) for history in histories]
+
+
+def _write_history(history: TagHistory) -> dict[str, Any]:
+    written: dict[str, Any] = {"tag": history.tag, "items": [_write_item(item) for item in history.items]}
+    if history.conditions:
+        written["conditions"] = [_write_condition(c) for c in history.conditions]
+    if history.waiting:
+        written["waiting"] = [_write_item(item) for item in history.waiting]
+    if history.resolved:
+        written["resolved"] = _write_resolution(history.resolved)
+    return written
+
+
+def _write_item(item: TagItem) -> dict[str, Any]:
+    written: dict[str, Any] = {
+        "created": item.created,
+        "dockerImageReference": item.docker_image_reference,
+        "image": item.image,
+        "generation": item.generation,
+    }
+    return written | {"pushed": item.pushed} if item.pushed else written
+
+
+def _write_resolution(resolution: Resolution) -> dict[str, Any]:
+    found = {
+        "kind": resolution.kind,
+        "namespace": resolution.namespace,
+        "name": resolution.name,
+        "reference": resolution.reference,
+        "importMode": resolution.import_mode,
+        "followed": resolution.followed,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _write_condition(condition: Condition) -> dict[str, Any]:

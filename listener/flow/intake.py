@@ -1,25 +1,42 @@
 """From the pushes of one delivery to stored history: which stream tags each push concerns, and what became of it.
 
 A delivery is answered only when everything it moved is stored. What can never be taken is answered too, with the
-reason; only what the cluster could not store *now* is an error, for then the sender shall come again.
+reason; only what the cluster could not store *now* is an error, for then the sender shall come again. Where a push does
+not tell enough, its registry is asked; while that cannot answer, the push is believed, as it is authenticated, and the
+registry is asked again later.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
+import structlog
+
+from listener.core import manifests, pushes
 from listener.core.events import Parsed, PushEvent, Remark
-from listener.core.history import TagItem
+from listener.core.manifests import Described
 from listener.core.notices import Notice, Reason, about_stream
+from listener.core.pushes import Effect, Push
 from listener.core.receipts import Arrival, Moved, Receipt
-from listener.core.streams import Repository, StreamKey
-from listener.errors import ClusterUnavailable
-from listener.flow.bookkeeper import Booked, Bookkeeper, Entry, NotBooked
+from listener.core.references import Reference
+from listener.core.streams import Repository, Source, Stream, StreamKey
+from listener.errors import ClusterError, ClusterUnavailable, RegistryError
+from listener.flow.bookkeeper import Booked, Bookkeeper, Cause, Change, NotBooked
+from listener.flow.inquiry import Inquiry
 from listener.flow.state import State
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+# A sender waits for us meanwhile; distribution is told to give up after 2 s.
+_ASK_SECONDS = 1.5
+_SETTLE_SECONDS = 0.3
 
 # What Kubernetes takes as a namespace and as the name of a custom resource.
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -30,13 +47,15 @@ _STREAM_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a
 class Origin:
     """A registry that may call us. `host` is how pull specs name it, `aliases` how it may call itself in its events.
 
-    With `integrated`, its repository NAMESPACE/NAME is the stream NAME in NAMESPACE.
+    With `integrated`, its repository NAMESPACE/NAME is the stream NAME in NAMESPACE. With `verify`, it is asked about
+    what it says.
     """
 
     name: str
     host: str
     aliases: frozenset[str] = frozenset()
     integrated: bool = False
+    verify: bool = True
 
     def calls_itself(self, host: str | None) -> bool:
         """Whether an event may name this host. One that names none speaks of the registry whose hook it came to."""
@@ -44,13 +63,34 @@ class Origin:
 
 
 class Meter(Protocol):
-    def tag_moved(self, cause: str) -> None: ...
-
     def stored(self, seconds: float) -> None: ...
 
 
 class Recorder(Protocol):
     def record(self, notice: Notice) -> None: ...
+
+
+class Importer(Protocol):
+    def announced(self, source: Source, digest: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Target:
+    """A stream tag that a push concerns. `name` is its repository as the stream's owner wrote it."""
+
+    stream: StreamKey
+    tag: str
+    name: str
+    create: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    push: Push
+    source: Source
+
+
+_Taken = tuple[Push, Effect]
 
 
 class Intake:
@@ -60,15 +100,21 @@ class Intake:
         self,
         bookkeeper: Bookkeeper,
         state: State,
+        inquiry: Inquiry,
+        importer: Importer,
         recorder: Recorder,
         meter: Meter,
         *,
+        history_limit: int,
         namespaces: Iterable[str] = (),
     ) -> None:
         self._bookkeeper = bookkeeper
         self._state = state
+        self._inquiry = inquiry
+        self._importer = importer
         self._recorder = recorder
         self._meter = meter
+        self._limit = history_limit
         self._namespaces = frozenset(namespaces)
 
     async def take(self, origin: Origin, parsed: Parsed, arrival: Arrival) -> Receipt:
@@ -76,44 +122,47 @@ class Intake:
 
         To deliver again after that is safe: what was stored is then unchanged.
         """
-        entries: dict[StreamKey, list[Entry]] = {}
+        wanted: dict[StreamKey, list[_Wanted]] = defaultdict(list)
         may_create: set[StreamKey] = set()
+        announced: dict[Source, str] = {}
         ignored, refused = list(parsed.ignored), list(parsed.refused)
-        for push in parsed.pushes:
-            what = f"push of {push.repository}:{push.tag}"
-            if not origin.calls_itself(push.registry):
-                why = f"{push.registry} is neither host nor alias of registry {origin.name!r}; add it to its aliases"
+        for event in parsed.pushes:
+            what = f"push of {event.repository}:{event.tag}"
+            if not origin.calls_itself(event.registry):
+                why = f"{event.registry} is neither host nor alias of registry {origin.name!r}; add it to its aliases"
                 refused.append(Remark(what, why))
                 continue
-            if push.digest is None:
+            if event.digest is None:
                 refused.append(
                     Remark(what, "the event names no digest, and asking the registry for it is not possible yet")
                 )
                 continue
-            targets, remark = self._targets(origin, push)
+            source = _source(origin, event)
+            targets, remark = self._targets(origin, event, source)
             if remark:
                 refused.append(remark)
             elif not targets:
-                ignored.append(
-                    Remark(what, f"no ImageStream takes images from {origin.host}/{push.repository}:{push.tag}")
-                )
-            for key, tag, create in targets:
-                entries.setdefault(key, []).append(Entry(tag, _item(origin, push, push.digest, arrival), arrival))
-                if create:
-                    may_create.add(key)
+                ignored.append(Remark(what, f"no ImageStream takes images from {source}"))
+            else:
+                announced[source] = event.digest
+            for target in targets:
+                push = await self._push(origin, event, event.digest, target, source, arrival)
+                wanted[target.stream].append(_Wanted(push, source))
+                if target.create:
+                    may_create.add(target.stream)
         answers = await asyncio.gather(
-            *(self._bookkeeper.book(key, found, create=key in may_create) for key, found in entries.items()),
+            *(self._book(origin, key, found, arrival, create=key in may_create) for key, found in wanted.items()),
             return_exceptions=True,
         )
         moved: list[Moved] = []
         unchanged: list[Moved] = []
         failures: list[BaseException] = []
-        for (key, found), answer in zip(entries.items(), answers, strict=True):
+        for key, answer in zip(wanted, answers, strict=True):
             match answer:
-                case Booked():
-                    self._tell(key, found, answer, arrival)
-                    for entry, change in zip(found, answer.changes, strict=True):
-                        (moved if change else unchanged).append(Moved(key, entry.tag, entry.item.image))
+                case Booked(answer=taken):
+                    for push, effect in taken:
+                        is_news = effect is not Effect.UNCHANGED
+                        (moved if is_news else unchanged).append(Moved(key, push.tag, push.digest))
                 case NotBooked(reason=reason):
                     refused.append(Remark(f"ImageStream {key}", reason))
                     self._tell_refused(key, reason)
@@ -125,50 +174,135 @@ class Intake:
                 raise failure
         if failures:
             raise failures[0]
+        if moved:
+            self._meter.stored(asyncio.get_running_loop().time() - arrival.received)
+        if origin.verify:
+            for source, digest in announced.items():
+                self._importer.announced(source, digest)
         return Receipt(tuple(moved), tuple(unchanged), tuple(ignored), tuple(refused))
 
-    def _targets(self, origin: Origin, push: PushEvent) -> tuple[list[tuple[StreamKey, str, bool]], Remark | None]:
+    async def _book(
+        self, origin: Origin, key: StreamKey, wanted: Sequence[_Wanted], arrival: Arrival, *, create: bool
+    ) -> Booked[tuple[_Taken, ...]] | NotBooked:
+        """Store one stream's pushes. What the history alone cannot judge is judged by the registry."""
+        found = [each.push for each in wanted]
+        booked = await self._bookkeeper.book(
+            key, self._change(found), cause=Cause.PUSH, arrival=arrival, create=create, attest=True
+        )
+        if not isinstance(booked, Booked) or all(effect is not Effect.UNSURE for _, effect in booked.answer):
+            return booked
+        unsure = [each for each, (_, effect) in zip(wanted, booked.answer, strict=True) if effect is Effect.UNSURE]
+        sure = [await self._sure(origin, key, each) for each in unsure]
+        again = await self._bookkeeper.book(key, self._change(sure), cause=Cause.PUSH, arrival=arrival, attest=True)
+        if not isinstance(again, Booked):
+            return again
+        judged = (taken for taken in booked.answer if taken[1] is not Effect.UNSURE)
+        return Booked(again.stream, (*judged, *again.answer))
+
+    def _change(self, found: Sequence[Push]) -> Change[tuple[_Taken, ...]]:
+        def change(stream: Stream) -> tuple[Stream, tuple[_Taken, ...]]:
+            taken = []
+            for push in found:
+                stream, effect = pushes.take(stream, push, limit=self._limit)
+                taken.append((push, effect))
+            return stream, tuple(taken)
+
+        return change
+
+    # Asking the registry
+
+    async def _push(
+        self, origin: Origin, event: PushEvent, digest: str, target: _Target, source: Source, arrival: Arrival
+    ) -> Push:
+        """What is to be stored for one tag. Of an index, a tag may take the image of its platform."""
+        push = Push(
+            target.tag,
+            target.name,
+            digest,
+            followed=digest,
+            created=arrival.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            pushed=pushes.time_text(event.timestamp),
+        )
+        if not (origin.verify and event.media_type and manifests.is_index(event.media_type)):
+            return push
+        described = Described(digest, event.media_type)
+        chosen = await self._asked(source, lambda: self._image(target.stream, target.tag, source, described))
+        return replace(push, digest=chosen) if chosen else push
+
+    async def _sure(self, origin: Origin, key: StreamKey, wanted: _Wanted) -> Push:
+        """The push as its registry has it by now; as it came, if that is not to be asked, or does not answer."""
+        push, source = wanted.push, wanted.source
+        believed = replace(push, is_sure=True)
+        if not origin.verify:
+            return believed
+        described = await self._asked(source, lambda: self._head(key, push.tag, source))
+        if described and described.digest != push.followed:
+            # Hooks leave before their tag moves.
+            await asyncio.sleep(_SETTLE_SECONDS)
+            described = await self._asked(source, lambda: self._head(key, push.tag, source))
+        if described is None or described.digest == push.followed:
+            return believed
+        now = described
+        digest = await self._asked(source, lambda: self._image(key, push.tag, source, now))
+        return replace(push, digest=digest or now.digest, followed=now.digest, pushed="", is_sure=True)
+
+    async def _head(self, key: StreamKey, tag: str, source: Source) -> Described:
+        stream = self._state.streams.get(key)
+        spec_tag = stream.spec_tag(tag) if stream else None
+        insecure = bool(spec_tag and spec_tag.insecure)
+        return await self._inquiry.head(
+            source.reference, await self._inquiry.access(key.namespace, source.reference, insecure=insecure)
+        )
+
+    async def _image(self, key: StreamKey, tag: str, source: Source, described: Described) -> str:
+        """What a tag takes of an image; the whole of it unless it imports from there."""
+        stream = self._state.streams.get(key)
+        spec_tag = stream.spec_tag(tag) if stream else None
+        if spec_tag is None or not spec_tag.follows():
+            return described.digest
+        access = await self._inquiry.access(key.namespace, source.reference, insecure=spec_tag.insecure)
+        return await self._inquiry.image(source.reference, described, spec_tag, access)
+
+    async def _asked(self, source: Source, question: Callable[[], Awaitable[T]]) -> T | None:
+        """The answer, None if there is none soon: then the importer goes on asking."""
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                return await question()
+        except (RegistryError, ClusterError, TimeoutError) as error:
+            log.info("hook.unconfirmed", source=str(source), reason=str(error) or "no answer in time")
+            return None
+
+    # Who is concerned
+
+    def _targets(self, origin: Origin, event: PushEvent, source: Source) -> tuple[list[_Target], Remark | None]:
         """The stream tags that a push moves, and whether the stream may be created for it; or why there can be none."""
-        repository = Repository(origin.host, push.repository)
+        repository = Repository(source.registry, source.repository)
         targets = {
-            (key, tag, False)
+            (key, tag): _Target(key, tag, name)
             for key in self._state.streams.fed_by(repository)
             if (stream := self._state.streams.get(key))
-            for tag in stream.fed_by(repository, push.tag)
+            for tag, name in stream.fed_by(repository, event.tag).items()
         }
-        if not origin.integrated:
-            return sorted(targets), None
-        namespace, _, name = push.repository.partition("/")
-        if not (_NAMESPACE.fullmatch(namespace) and _STREAM_NAME.fullmatch(name)):
-            why = f"in the integrated registry {origin.name!r} repositories are NAMESPACE/NAME, as Kubernetes names go"
-        elif self._namespaces and namespace not in self._namespaces:
-            why = f"namespace {namespace} is not among the `namespaces` of the settings"
-        else:
-            key = StreamKey(namespace, name)
-            return sorted({t for t in targets if t[:2] != (key, push.tag)} | {(key, push.tag, True)}), None
-        if targets:
-            return sorted(targets), None
-        return [], Remark(f"push of {push.repository}:{push.tag}", why)
-
-    def _tell(self, key: StreamKey, entries: list[Entry], booked: Booked, arrival: Arrival) -> None:
-        subject = about_stream(key, booked.stream.uid)
-        for entry, change in zip(entries, booked.changes, strict=True):
-            if change:
-                self._meter.tag_moved("push")
-                message = f"{key.name}:{entry.tag} moved to {change.after.docker_image_reference} by a push"
-                self._recorder.record(Notice(subject, Reason.TAG_MOVED, message))
-        if any(booked.changes):
-            self._meter.stored(asyncio.get_running_loop().time() - arrival.received)
+        remark = None
+        if origin.integrated:
+            namespace, _, name = event.repository.partition("/")
+            if not (_NAMESPACE.fullmatch(namespace) and _STREAM_NAME.fullmatch(name)):
+                why = f"in integrated registry {origin.name!r} repositories are NAMESPACE/NAME, as Kubernetes names go"
+                remark = Remark(f"push of {event.repository}:{event.tag}", why)
+            elif self._namespaces and namespace not in self._namespaces:
+                why = f"namespace {namespace} is not among the `namespaces` of the settings"
+                remark = Remark(f"push of {event.repository}:{event.tag}", why)
+            else:
+                own = StreamKey(namespace, name), event.tag
+                known = targets.get(own)
+                targets[own] = _Target(*own, known.name if known else f"{origin.host}/{event.repository}", create=True)
+        return sorted(targets.values()), None if targets else remark
 
     def _tell_refused(self, key: StreamKey, reason: str) -> None:
         if stream := self._state.streams.get(key):
             self._recorder.record(Notice(about_stream(key, stream.uid), Reason.PUSH_REFUSED, reason))
 
 
-def _item(origin: Origin, push: PushEvent, digest: str, arrival: Arrival) -> TagItem:
-    return TagItem(
-        created=arrival.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        docker_image_reference=f"{origin.host}/{push.repository}@{digest}",
-        image=digest,
-        generation=0,
-    )
+def _source(origin: Origin, event: PushEvent) -> Source:
+    """What a push was to, by the registry's own name: the host in the event is a hint, and believed by nobody."""
+    return Source.of(Reference(origin.host, event.repository, event.tag))

@@ -74,6 +74,10 @@ class KeyQueue(Generic[K]):
         self._running.add(key)
         return key
 
+    def begin(self, key: K) -> None:
+        """Say that the work on a key that was taken begins only now: it serves what was asked for until here."""
+        self._again.discard(key)
+
     def done(self, key: K) -> None:
         """Say that the work on `key` has ended, however it went."""
         self._running.discard(key)

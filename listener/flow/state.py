@@ -1,14 +1,14 @@
 """What we know of the cluster, and who must be looked at when it changes.
 
-Three hands write here: the watchers, the reply to our own status write (so a push need not wait for its echo), and the
-reply to our own patch. Older news than we have is dropped by the indexes, so it does not matter who comes first.
+Three hands write here: the watchers, the reply to our own write of a stream (so a push need not wait for its echo), and
+the reply to our own patch. Older news than we have is dropped by the indexes, so it does not matter who comes first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from listener.core.index import StreamIndex, WorkloadIndex
+from listener.core.index import StreamIndex, StreamNews, WorkloadIndex
 from listener.core.receipts import Arrival
 from listener.core.streams import Resolved, Stream, StreamKey
 from listener.core.workloads import Workload, WorkloadKey
@@ -16,26 +16,34 @@ from listener.flow.queue import KeyQueue
 
 
 class State:
-    """The streams, the workloads, and the queue of workloads to look at."""
+    """The streams, the workloads, and two queues of what to look at: workloads (`queue`) and streams."""
 
-    def __init__(self, queue: KeyQueue[WorkloadKey]) -> None:
+    def __init__(self) -> None:
         self.streams = StreamIndex()
         self.workloads = WorkloadIndex()
-        self.queue = queue
+        self.queue = KeyQueue[WorkloadKey]()
+        self.stream_queue = KeyQueue[StreamKey]()
         # For each stream tag, the delivery that moved it to where it is, so that logs, metrics and the workload can
         # name it.
         self._arrivals: dict[tuple[StreamKey, str], tuple[str, Arrival]] = {}
 
     def put_stream(self, stream: Stream) -> None:
-        for tag in self.streams.put(stream):
+        news = self.streams.put(stream)
+        if news is None:
+            return
+        for tag in news.moved:
             if self.resolve(stream.key, tag) is None:
                 self._arrivals.pop((stream.key, tag), None)
             self._wake(stream.key, tag)
+        self.stream_queue.add(stream.key)
+        self._wake_streams(news)
 
     def discard_stream(self, key: StreamKey) -> None:
         """Forget a stream. Its workloads keep their images: nothing is left that could tell them otherwise."""
-        for tag in self.streams.discard(key):
+        news = self.streams.discard(key)
+        for tag in news.moved:
             self._arrivals.pop((key, tag), None)
+        self._wake_streams(news)
 
     def put_workload(self, workload: Workload) -> None:
         was_known = self._knows(workload.key)
@@ -69,6 +77,10 @@ class State:
 
     def _knows(self, key: WorkloadKey) -> bool:
         return self.workloads.get(key) is not None
+
+    def _wake_streams(self, news: StreamNews) -> None:
+        for key in sorted(news.concerns):
+            self.stream_queue.add(key)
 
     def _wake(self, key: StreamKey, tag: str) -> None:
         # Sorted, so that two runs over the same cluster go the same way.

@@ -6,6 +6,7 @@ import asyncio
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 from listener.core.changes import Seen
@@ -43,7 +44,7 @@ async def run(world: World, workloads: int) -> dict[str, object]:
 
 async def _bare(world: World, stream: Stream, name: str, number: int) -> None:
     item = TagItem("2026-01-01T00:00:00Z", pull_spec(world, number), digest(number), 1)
-    await world.client.store_tags(stream, [TagHistory("latest", (item,))])
+    await world.client.store_status(replace(stream, tags=(TagHistory("latest", (item,)),)))
     key = WorkloadKey(DEPLOYMENT.name, world.namespace, name)
     await world.client.patch_workload(DEPLOYMENT, key, operations(world, number))
 

@@ -12,13 +12,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from listener.core import index
 from listener.core.history import TagHistory, TagItem
-from listener.core.index import StreamIndex, WorkloadIndex
+from listener.core.index import StreamIndex, StreamNews, WorkloadIndex
 from listener.core.streams import Repository, SpecTag, Stream, StreamKey
 from listener.core.triggers import Trigger, Triggers
 from listener.core.workloads import Container, Workload, WorkloadKey
 
 WEB = StreamKey("shop", "web")
 API = StreamKey("shop", "api")
+OTHER = StreamKey("other", "web")
 
 
 @pytest.mark.parametrize(
@@ -48,9 +49,16 @@ def stream(
     source: str = "r.io/web",
     key: StreamKey = WEB,
     spec: str = "",
+    follows: str = "",
+    shared_with: str = "",
 ) -> Stream:
-    spec_tags = (SpecTag("latest", "DockerImage", "", spec, False, 1, "Source"),) if spec else ()
-    return Stream(key, uid, version, 1, source, "", spec_tags, tags)
+    spec_tags = [SpecTag("latest", "DockerImage", "", spec, False, 1, "Source")] if spec else []
+    if follows:
+        namespace, _, name = follows.rpartition("/")
+        spec_tags.append(SpecTag("followed", "ImageStreamTag", namespace, f"{name}:latest", False, 1, "Source"))
+    return Stream(
+        key, uid, version, 1, source, "", tuple(spec_tags), tags, shared_with=frozenset(filter(None, [shared_with]))
+    )
 
 
 A, B = history("latest", "a"), history("v1", "b")
@@ -66,8 +74,6 @@ class TestStreams:
             pytest.param(stream(A, B), stream(A, version="2"), {"v1"}, id="one tag vanished"),
             pytest.param(stream(A), stream(A, version="2"), set(), id="nothing moved"),
             pytest.param(stream(A), stream(history("latest", "a", 2), version="2"), {"latest"}, id="generation"),
-            pytest.param(stream(A, version="5"), stream(B, version="5"), set(), id="the same version again"),
-            pytest.param(stream(A, version="5"), stream(B, version="4"), set(), id="an older version"),
             pytest.param(stream(A, version="5"), stream(A, B, version="4", uid="u2"), {"v1"}, id="another object"),
         ],
     )
@@ -77,7 +83,14 @@ class TestStreams:
         streams = StreamIndex()
         if before:
             streams.put(before)
-        assert streams.put(after) == changed
+        assert streams.put(after) == StreamNews(frozenset(changed))
+
+    @pytest.mark.parametrize("version", ["5", "4"], ids=["the same version again", "an older version"])
+    def test_what_is_no_news_says_so(self, version: str) -> None:
+        streams = StreamIndex()
+        streams.put(stream(A, version="5"))
+        assert streams.put(stream(B, version=version, follows="api")) is None
+        assert streams.followers(API) == frozenset()
 
     def test_an_older_state_undoes_nothing(self) -> None:
         streams = StreamIndex()
@@ -94,7 +107,9 @@ class TestStreams:
         before = replace(stream(history("latest", digest)), status_repository="in.svc/shop/web")
         streams = StreamIndex()
         streams.put(before)
-        assert streams.put(replace(before, resource_version="2", spec_tags=(local,))) == {"latest"}
+        assert streams.put(replace(before, resource_version="2", spec_tags=(local,))) == StreamNews(
+            frozenset({"latest"})
+        )
 
     def test_finds_streams_by_what_feeds_them(self) -> None:
         streams = StreamIndex()
@@ -116,23 +131,101 @@ class TestStreams:
         streams = StreamIndex()
         streams.put(stream(A, B, TagHistory("empty")))
         streams.put(stream(A, key=API))
-        assert streams.discard(WEB) == {"latest", "v1"}
-        assert streams.discard(WEB) == frozenset()
+        assert streams.discard(WEB) == StreamNews(frozenset({"latest", "v1"}))
+        assert streams.discard(WEB) == StreamNews()
         assert streams.get(WEB) is None
         assert streams.fed_by(Repository("r.io", "web")) == {API}
         assert len(streams) == 1
-        assert streams.put(stream(A)) == {"latest"}
+        assert streams.put(stream(A)) == StreamNews(frozenset({"latest"}))
 
     def test_lists_keys_of_a_namespace_or_all_and_may_be_changed_meanwhile(self) -> None:
         streams = StreamIndex()
-        other = StreamKey("other", "web")
-        for key in (WEB, API, other):
+        for key in (WEB, API, OTHER):
             streams.put(stream(A, key=key))
-        assert streams.keys() == {WEB, API, other}
+        assert streams.keys() == {WEB, API, OTHER}
         assert streams.keys("shop") == {WEB, API}
         for key in streams.keys("shop") | streams.keys("other"):
             streams.discard(key)
         assert len(streams) == 0
+
+
+class TestFollowers:
+    """Streams whose tags come from other streams."""
+
+    def test_a_stream_that_changes_concerns_who_takes_tags_from_it(self) -> None:
+        streams = StreamIndex()
+        for follower in (API, OTHER):
+            streams.put(stream(key=follower, follows="shop/web"))
+        assert streams.followers(WEB) == {API, OTHER}
+        assert streams.followers(API) == frozenset()
+        assert streams.put(stream(A)) == StreamNews(frozenset({"latest"}), frozenset({API, OTHER}))
+
+    def test_a_stream_need_not_exist_to_be_followed(self) -> None:
+        streams = StreamIndex()
+        news = streams.put(stream(key=API, follows="web"))
+        assert news == StreamNews()
+        assert streams.followers(WEB) == {API}
+        assert streams.put(stream()) == StreamNews(frozenset(), frozenset({API}))
+
+    def test_a_tag_that_follows_its_own_stream_concerns_nobody_else(self) -> None:
+        streams = StreamIndex()
+        assert streams.put(stream(A, follows="web")) == StreamNews(frozenset({"latest"}))
+        assert streams.followers(WEB) == frozenset()
+
+    @pytest.mark.parametrize(
+        ("after", "is_seen"),
+        [
+            pytest.param(stream(B, version="2"), True, id="its tags"),
+            pytest.param(stream(history("latest", "a", 2), version="2"), True, id="a generation"),
+            pytest.param(stream(A, version="2", spec="r.io/x"), True, id="its spec tags"),
+            pytest.param(stream(A, version="2", shared_with="other"), True, id="whom it is shared with"),
+            pytest.param(stream(A, version="2", source="r.io/y"), False, id="its repository"),
+            pytest.param(stream(A, version="2"), False, id="nothing"),
+            pytest.param(stream(A, version="2", uid="u2"), False, id="only the object"),
+            pytest.param(stream(version="2", uid="u2"), True, id="the object and its tags"),
+        ],
+    )
+    def test_what_followers_see(self, after: Stream, is_seen: bool) -> None:
+        streams = StreamIndex()
+        streams.put(stream(key=API, follows="web"))
+        streams.put(stream(A))
+        news = streams.put(after)
+        assert news
+        assert news.concerns == (frozenset({API}) if is_seen else frozenset())
+
+    def test_a_stream_that_goes_concerns_its_followers_and_follows_nobody(self) -> None:
+        streams = StreamIndex()
+        streams.put(stream(A, follows="api"))
+        streams.put(stream(key=API, follows="web"))
+        assert streams.discard(WEB) == StreamNews(frozenset({"latest"}), frozenset({API}))
+        assert streams.followers(API) == frozenset()
+        assert streams.followers(WEB) == {API}
+
+    @pytest.mark.parametrize(
+        "after",
+        [
+            pytest.param(stream(key=API, version="2"), id="its spec tag is gone"),
+            pytest.param(stream(key=API, version="2", follows="elsewhere"), id="it follows another stream"),
+            pytest.param(stream(key=API, version="2", follows="other/web"), id="it follows another namespace"),
+            pytest.param(stream(key=API, version="0", uid="u2"), id="it was made anew"),
+        ],
+    )
+    def test_forgets_a_follower_when(self, after: Stream) -> None:
+        streams = StreamIndex()
+        streams.put(stream(key=API, follows="web"))
+        streams.put(stream(key=OTHER, follows="shop/web"))
+        streams.put(after)
+        assert streams.followers(WEB) == {OTHER}
+
+    def test_a_list_read_again_changes_nothing(self) -> None:
+        streams = StreamIndex()
+        listed = [stream(A), stream(key=API, follows="web")]
+        for found in (*listed, *listed):
+            streams.put(found)
+        assert [streams.put(found) for found in listed] == [None, None]
+        assert streams.followers(WEB) == {API}
+        streams.discard(API)
+        assert streams.followers(WEB) == frozenset()
 
 
 def trigger(key: StreamKey = WEB, tag: str = "latest", *, paused: bool = False) -> Trigger:
@@ -304,10 +397,11 @@ class ForgetsAsItLearns(RuleBasedStateMachine):
         key=st.sampled_from([WEB, API]),
         source=st.sampled_from(["", "r.io/x", "r.io/y"]),
         spec=st.sampled_from(["", "r.io/x"]),
+        follows=st.sampled_from(["", "web", "api", "other/web"]),
     )
-    def put_stream(self, key: StreamKey, source: str, spec: str) -> None:
+    def put_stream(self, key: StreamKey, source: str, spec: str, follows: str) -> None:
         self.version += 1
-        found = stream(A, key=key, source=source, spec=spec, version=str(self.version))
+        found = stream(A, key=key, source=source, spec=spec, follows=follows, version=str(self.version))
         self.streams.put(found)
         self.last_streams[key] = found
 
@@ -335,6 +429,10 @@ class ForgetsAsItLearns(RuleBasedStateMachine):
             assert self.streams.fed_by(repository) == {
                 key for key, known in self.last_streams.items() if repository in known.repositories()
             }
+        for source in (WEB, API, OTHER):
+            assert self.streams.followers(source) == {
+                key for key, known in self.last_streams.items() if source in known.sources()
+            }
 
 
 ForgetsAsItLearns.TestCase.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)
@@ -348,6 +446,8 @@ def test_nothing_of_a_discarded_workload_is_referenced_any_more() -> None:
     before = sys.getrefcount(key), sys.getrefcount(followed)
     workloads.put(replace(workload(trigger(followed)), key=key))
     streams.put(stream(A, key=followed))
+    streams.put(stream(key=API, follows="shop/only-there"))
     workloads.discard(key)
+    streams.discard(API)
     streams.discard(followed)
     assert (sys.getrefcount(key), sys.getrefcount(followed)) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -15,12 +16,12 @@ import pytest
 from kubernetes_asyncio import client, config
 from structlog.testing import capture_logs
 
-from listener.core import patches
+from listener.core import imports, patches, references
 from listener.core.changes import Gone, Mark, Page, Seen
-from listener.core.history import TagHistory, TagItem
+from listener.core.history import Condition, TagHistory, TagItem
 from listener.core.notices import Notice, Reason, about_stream
 from listener.core.outcomes import End
-from listener.core.streams import Resolved, Stream, StreamKey
+from listener.core.streams import REPOSITORY_CHECK, Resolved, Stream, StreamKey
 from listener.core.triggers import ANNOTATION
 from listener.core.workloads import KINDS, Container, Workload, WorkloadKey
 from listener.edges.cluster import STREAMS_PATH, Cluster
@@ -108,6 +109,10 @@ async def test_a_stream_is_created_once(ours: Cluster, web: Stream) -> None:
     assert await ours.get_stream(replace_name(web, "other").key) is None
 
 
+def with_tags(stream: Stream, *histories: TagHistory) -> Stream:
+    return replace(stream, tags=histories)
+
+
 def replace_name(stream: Stream, name: str) -> Stream:
     return replace(stream, key=StreamKey(stream.key.namespace, name))
 
@@ -119,7 +124,7 @@ async def test_a_stream_in_a_missing_namespace_is_gone_and_the_namespace_is_name
 
 
 async def test_tags_are_stored_and_the_answer_holds_them(ours: Cluster, web: Stream) -> None:
-    outcome = await ours.store_tags(web, [history("latest", "a")])
+    outcome = await ours.store_status(with_tags(web, history("latest", "a")))
     assert outcome.end is End.APPLIED
     assert outcome.stored is not None
     assert outcome.stored.tags == (history("latest", "a"),)
@@ -127,21 +132,85 @@ async def test_tags_are_stored_and_the_answer_holds_them(ours: Cluster, web: Str
 
 
 async def test_tags_are_not_stored_over_somebody_elses_write(ours: Cluster, web: Stream) -> None:
-    await ours.store_tags(web, [history("latest", "a")])
-    assert (await ours.store_tags(web, [history("latest", "b")])).end is End.STALE
+    await ours.store_status(with_tags(web, history("latest", "a")))
+    assert (await ours.store_status(with_tags(web, history("latest", "b")))).end is End.STALE
     now = await ours.get_stream(web.key)
     assert now is not None
     assert now.tags == (history("latest", "a"),)
 
 
 async def test_tags_of_a_stream_that_is_not_there_are_gone(ours: Cluster, web: Stream) -> None:
-    assert (await ours.store_tags(replace_name(web, "other"), [])).end is End.GONE
+    assert (await ours.store_status(with_tags(replace_name(web, "other")))).end is End.GONE
 
 
 async def test_tags_that_are_no_tags_are_refused_with_the_field(ours: Cluster, web: Stream) -> None:
-    outcome = await ours.store_tags(web, [history("latest", "a"), history("latest", "b")])
+    outcome = await ours.store_status(with_tags(web, history("latest", "a"), history("latest", "b")))
     assert (outcome.end, outcome.may_pass) == (End.REFUSED, False)
     assert "status.tags[1]" in outcome.message
+
+
+async def test_the_whole_status_is_stored_and_what_is_said_no_more_goes(ours: Cluster, web: Stream) -> None:
+    problem = Condition("ImportSuccess", "False", "2026-01-01T00:00:00Z", "NotFound", "no such image", 1)
+    full = replace(web, status_repository="r.example/shop/web", public_repository="p/web", conditions=(problem,))
+    stored = (await ours.store_status(full)).stored
+    assert stored is not None
+    assert (stored.status_repository, stored.public_repository) == ("r.example/shop/web", "p/web")
+    assert stored.conditions == (problem,)
+    less = (await ours.store_status(replace(web, resource_version=stored.resource_version))).stored
+    assert less is not None
+    assert (less.status_repository, less.public_repository, less.conditions) == ("", "", ())
+
+
+async def test_a_spec_is_written_only_over_what_was_read(ours: Cluster, web: Stream) -> None:
+    """The generation that the cluster gives is the one that was written ahead of it."""
+    spec = {"tags": [{"name": "a", "from": {"kind": "DockerImage", "name": "r.example/a:1"}}, {"name": "b"}]}
+    made = (await ours.create_stream(StreamKey(web.key.namespace, "tagged"), spec)).stored
+    assert made is not None
+    operations = imports.number_generations(made)
+    numbered = (await ours.patch_stream(made.key, operations)).stored
+    assert numbered is not None
+    assert [tag.generation for tag in numbered.spec_tags] == [2, 2]
+    assert numbered.generation == 2
+    assert (await ours.patch_stream(made.key, operations)).end is End.STALE
+    added = (
+        await ours.patch_stream(made.key, imports.add_tags(numbered, ["c"], references.parse("r.example/a")))
+    ).stored
+    assert added is not None
+    assert (added.spec_tags[2].name, added.spec_tags[2].generation, added.generation) == ("c", 3, 3)
+    assert added.spec_tags[:2] == numbered.spec_tags
+
+
+async def test_an_annotation_is_set_whatever_else_changed(ours: Cluster, web: Stream) -> None:
+    await ours.store_status(with_tags(web, history("latest", "a")))
+    marked = (await ours.annotate_stream(web.key, {REPOSITORY_CHECK: "2026-01-01T00:00:00Z"})).stored
+    assert marked is not None
+    assert marked.is_checked
+    assert marked.generation == web.generation
+    assert marked.tags == (history("latest", "a"),)
+
+
+async def test_pull_secrets_of_both_types_are_read_but_for_those_kept_from_imports(
+    cluster: ClusterUnderTest, ours: Cluster
+) -> None:
+    namespace = await cluster.namespace("secrets")
+    login = base64.b64encode(b"robot:hunter2").decode()
+    modern = {"auths": {"r.example": {"auth": login}}}
+    secrets = [
+        ("modern", "kubernetes.io/dockerconfigjson", {".dockerconfigjson": json.dumps(modern)}, {}),
+        ("old", "kubernetes.io/dockercfg", {".dockercfg": json.dumps({"old.example": {"auth": login}})}, {}),
+        ("kept", "kubernetes.io/dockercfg", {".dockercfg": "{}"}, {"openshift.io/image.excludeSecret": "true"}),
+        ("opaque", "Opaque", {"password": "hunter2"}, {}),
+    ]
+    async with await config.new_client_from_config(str(cluster.kubeconfig)) as api:
+        for name, kind, data, annotations in secrets:
+            body = {"metadata": {"name": name, "annotations": annotations}, "type": kind, "stringData": data}
+            await client.CoreV1Api(api).create_namespaced_secret(namespace, body)
+    found = await ours.pull_secrets(namespace)
+    assert [secret.name for secret in found] == ["modern", "old"]
+    assert json.loads(found[0].data[".dockerconfigjson"]) == modern
+    assert "hunter2" not in repr(found)
+    assert login not in repr(found)
+    assert await ours.pull_secrets("not-there") == []
 
 
 async def test_a_patch_sets_the_image_and_the_answer_holds_it(
@@ -232,7 +301,7 @@ async def test_a_watch_tells_what_happened_since_the_list(
     collection = ours.streams(namespace)
     [page] = await collect(collection.pages())
     assert (page.objects, page.keys) == ((web,), {web.key})
-    stored = await ours.store_tags(web, [history("latest", "a")])
+    stored = await ours.store_status(with_tags(web, history("latest", "a")))
     other = await ours.create_stream(StreamKey(namespace, "other"))
     async with await config.new_client_from_config(str(cluster.kubeconfig)) as api:
         await client.CustomObjectsApi(api).delete_namespaced_custom_object(
@@ -288,7 +357,7 @@ only_the_sandbox = pytest.mark.sandbox_only(reason="faults are switched on")
     indirect=["bad_day"],
 )
 async def test_how_a_write_ends_on_a_bad_day(ours: Cluster, bad_day: Stream, end: End, seconds: float | None) -> None:
-    outcome = await ours.store_tags(bad_day, [history("latest", "a")])
+    outcome = await ours.store_status(with_tags(bad_day, history("latest", "a")))
     assert (outcome.end, outcome.stored, outcome.retry_after_seconds) == (end, None, seconds)
     assert outcome.message
 
@@ -324,7 +393,7 @@ async def test_how_a_read_ends_on_a_bad_day(ours: Cluster, bad_day: Stream, seco
     indirect=["bad_day"],
 )
 async def test_how_a_watch_ends_on_a_bad_day(ours: Cluster, bad_day: Stream, error: type[Exception]) -> None:
-    await ours.store_tags(bad_day, [history("latest", "a")])
+    await ours.store_status(with_tags(bad_day, history("latest", "a")))
     async with asyncio.timeout(10):
         with pytest.raises(error):
             await collect(ours.streams(bad_day.key.namespace).changes(bad_day.resource_version))
@@ -335,7 +404,7 @@ async def test_a_watch_from_a_forgotten_version_has_expired(
     cluster: ClusterUnderTest, ours: Cluster, web: Stream
 ) -> None:
     assert cluster.sandbox is not None
-    await ours.store_tags(web, [history("latest", "a")])
+    await ours.store_status(with_tags(web, history("latest", "a")))
     cluster.sandbox.compact()
     with pytest.raises(WatchExpired):
         async with asyncio.timeout(10):
@@ -362,7 +431,7 @@ async def test_a_list_comes_in_pages(tmp_path: Path) -> None:
 async def test_every_request_says_who_we_are(tmp_path: Path) -> None:
     async with api_server(tmp_path, says(200, stream_json())) as server:
         await server.cluster.get_stream(WEB)
-        await server.cluster.store_tags(BARE, [])
+        await server.cluster.store_status(with_tags(BARE))
         await server.cluster.patch_workload(CRON_JOB, WorkloadKey("CronJob", "shop", "x"), [])
     assert {asked.headers["Authorization"] for asked in server.asked} == {"Bearer the-token"}
     assert {asked.headers["User-Agent"] for asked in server.asked} == {"imagestream-listener"}
@@ -385,7 +454,7 @@ async def test_every_request_says_who_we_are(tmp_path: Path) -> None:
 
 async def test_no_name_climbs_out_of_its_place(tmp_path: Path) -> None:
     async with api_server(tmp_path, refuses(404, "not found")) as server:
-        await server.cluster.store_tags(replace(BARE, key=StreamKey("../..", "a/b?c#d")), [])
+        await server.cluster.store_status(replace(BARE, key=StreamKey("../..", "a/b?c#d")))
     assert server.asked[0].path == f"{STREAMS_PATH}/namespaces/..%2F../imagestreams/a%2Fb%3Fc%23d/status"
 
 
@@ -433,7 +502,7 @@ async def test_an_answer_that_is_no_object_is_a_server_that_is_not_there(tmp_pat
     async with api_server(tmp_path, says(200, body)) as server:
         with pytest.raises(ClusterUnavailable, match="/imagestreams/web"):
             await server.cluster.get_stream(WEB)
-        assert (await server.cluster.store_tags(BARE, [])).end is End.UNREACHABLE
+        assert (await server.cluster.store_status(with_tags(BARE))).end is End.UNREACHABLE
         assert (await server.cluster.patch_workload(DEPLOYMENT, APP, [])).end is End.UNREACHABLE
 
 
@@ -582,7 +651,7 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     async with await Cluster.connect(kubeconfig=str(tmp_path / "kubeconfig")) as cluster:
         with pytest.raises(ClusterUnavailable, match="no answer"):
             await cluster.get_stream(WEB)
-        assert (await cluster.store_tags(BARE, [])).end is End.UNREACHABLE
+        assert (await cluster.store_status(with_tags(BARE))).end is End.UNREACHABLE
     assert server.asked == []
 
 

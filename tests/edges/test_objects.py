@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from listener.core import triggers
-from listener.core.history import Condition, TagHistory, TagItem
+from listener.core.history import Condition, Resolution, TagHistory, TagItem
 from listener.core.notices import Notice, Reason, about_stream, about_workload
 from listener.core.streams import SpecTag, Stream, StreamKey
 from listener.core.workloads import KINDS, Container, Kind, Workload, WorkloadKey
@@ -148,14 +149,22 @@ FULL_STREAM = {
                 "reference": True,
                 "generation": 2,
                 "referencePolicy": {"type": "Local"},
-                "importPolicy": {"scheduled": True},
-                "annotations": {"a": "b"},
+                "importPolicy": {"scheduled": True, "insecure": True, "importMode": "PreserveOriginal"},
+                "annotations": {
+                    "a": "b",
+                    "imagestreams.dev/hold": "true",
+                    "imagestreams.dev/import-interval": "30m",
+                    "importer.image.openshift.io/prefer-os": "linux",
+                    "importer.image.openshift.io/prefer-arch": "arm64",
+                },
             },
             {"name": "placeholder"},
         ],
     },
     "status": {
         "dockerImageRepository": "inside:5000/shop/web",
+        "publicDockerImageRepository": "outside/shop/web",
+        "conditions": [{"type": "ImportSuccess", "status": "True"}],
         "tags": [
             {"tag": "v2", "items": None, "conditions": None},
             {
@@ -166,6 +175,7 @@ FULL_STREAM = {
                         "dockerImageReference": "r.io/shop/web@sha256:1",
                         "image": "sha256:1",
                         "generation": 2,
+                        "pushed": "2026-01-01T00:00:00.000001Z",
                     },
                     {"created": "2025-01-01T00:00:00Z", "dockerImageReference": "r.io/web:1", "image": ""},
                 ],
@@ -179,6 +189,19 @@ FULL_STREAM = {
                         "generation": 2,
                     }
                 ],
+                "waiting": [
+                    {
+                        "created": "2026-01-02T00:00:00Z",
+                        "dockerImageReference": "r.io/web@sha256:2",
+                        "image": "sha256:2",
+                    }
+                ],
+                "resolved": {
+                    "kind": "DockerImage",
+                    "name": "r.io/web:1",
+                    "importMode": "Legacy",
+                    "followed": "sha256:3",
+                },
             },
         ],
     },
@@ -186,10 +209,12 @@ FULL_STREAM = {
 HISTORY = TagHistory(
     "latest",
     (
-        TagItem("2026-01-01T00:00:00Z", "r.io/shop/web@sha256:1", "sha256:1", 2),
+        TagItem("2026-01-01T00:00:00Z", "r.io/shop/web@sha256:1", "sha256:1", 2, "2026-01-01T00:00:00.000001Z"),
         TagItem("2025-01-01T00:00:00Z", "r.io/web:1", "", 0),
     ),
     (Condition("ImportSuccess", "False", "2026-01-01T00:00:00Z", "NotFound", "no such image", 2),),
+    (TagItem("2026-01-02T00:00:00Z", "r.io/web@sha256:2", "sha256:2", 0),),
+    Resolution("DockerImage", "", "r.io/web:1", False, "Legacy", "sha256:3"),
 )
 
 
@@ -202,10 +227,27 @@ def test_a_stream_with_everything() -> None:
         repository="r.io/shop/web",
         status_repository="inside:5000/shop/web",
         spec_tags=(
-            SpecTag("stable", "DockerImage", "other", "r.io/shop/web:v1", True, 2, "Local"),
-            SpecTag("placeholder", "", "", "", False, None, "Source"),
+            SpecTag(
+                "stable",
+                "DockerImage",
+                "other",
+                "r.io/shop/web:v1",
+                reference=True,
+                generation=2,
+                reference_policy="Local",
+                import_mode="PreserveOriginal",
+                scheduled=True,
+                insecure=True,
+                hold="",
+                import_interval="30m",
+                prefer_os="linux",
+                prefer_architecture="arm64",
+            ),
+            SpecTag("placeholder"),
         ),
         tags=(HISTORY, TagHistory("v2")),  # sorted by tag
+        public_repository="outside/shop/web",
+        conditions=(Condition("ImportSuccess", "True", "", "", "", None),),
     )
 
 
@@ -246,7 +288,7 @@ def test_nulls_inside_tags() -> None:
         },
     }
     found = objects.read_stream(json.dumps(body).encode())
-    assert found.spec_tags == (SpecTag("a", "", "", "", False, None, "Source"),)
+    assert found.spec_tags == (SpecTag("a"),)
     assert found.tags == (TagHistory("a", (TagItem("", "", "", 0),), (Condition("T", "", "", "", "", None),)),)
 
 
@@ -259,9 +301,42 @@ def test_nulls_inside_tags() -> None:
     ],
 )
 def test_tags_come_back_as_they_were_written(histories: tuple[TagHistory, ...]) -> None:
-    status = objects.write_status(histories)
+    status = objects.write_status(replace(EMPTY_STREAM, tags=histories))
     body = {"metadata": {"name": "web", "namespace": "shop"}, "status": status}
     assert objects.read_stream(json.dumps(body).encode()).tags == histories
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        pytest.param({}, {}, id="none"),
+        pytest.param({"openshift.io/image.dockerRepositoryCheck": "2026"}, {"is_checked": True}, id="checked"),
+        pytest.param({"openshift.io/image.dockerRepositoryCheck": ""}, {}, id="to be checked again"),
+        pytest.param({"openshift.io/image.insecureRepository": "true"}, {"insecure_repository": True}, id="insecure"),
+        pytest.param({"openshift.io/image.insecureRepository": "yes"}, {}, id="insecure, another word"),
+        pytest.param(
+            {"imagestreams.dev/shared-with": " prod, ,stage"},
+            {"shared_with": frozenset({"prod", "stage"})},
+            id="shared",
+        ),
+    ],
+)
+def test_annotations_of_a_stream(annotations: dict[str, str], expected: dict[str, Any]) -> None:
+    body = {"metadata": {"name": "web", "namespace": "shop", "annotations": annotations}}
+    assert objects.read_stream(json.dumps(body).encode()) == replace(EMPTY_STREAM, **expected)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [(None, None), ("false", None), ("true", ""), ("", ""), ("sha256:1", "sha256:1")],
+)
+def test_how_a_tag_is_held(annotation: str | None, expected: str | None) -> None:
+    annotations = {} if annotation is None else {"imagestreams.dev/hold": annotation}
+    body = {
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"tags": [{"name": "a", "annotations": annotations}]},
+    }
+    assert objects.read_stream(json.dumps(body).encode()).spec_tags == (SpecTag("a", hold=expected),)
 
 
 def test_what_is_not_set_is_left_out_of_a_condition() -> None:

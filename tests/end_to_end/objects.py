@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 PLACEHOLDER = "not-pushed-yet"
-PLURALS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets", "CronJob": "cronjobs"}
+PLURALS = {
+    "Deployment": "deployments",
+    "StatefulSet": "statefulsets",
+    "DaemonSet": "daemonsets",
+    "CronJob": "cronjobs",
+}
+_PLURALS = PLURALS | {"Secret": "secrets"}
 _ANNOTATION = "image.openshift.io/triggers"
 
 
@@ -47,8 +53,8 @@ def workload(kind: str, namespace: str, name: str, annotation: str | None) -> di
 
 
 def path_of(kind: str, namespace: str, name: str = "") -> str:
-    group = "batch/v1" if kind == "CronJob" else "apps/v1"
-    return f"/apis/{group}/namespaces/{namespace}/{PLURALS[kind]}" + (f"/{name}" if name else "")
+    group = {"CronJob": "apis/batch/v1", "Secret": "api/v1"}.get(kind, "apis/apps/v1")
+    return f"/{group}/namespaces/{namespace}/{_PLURALS[kind]}" + (f"/{name}" if name else "")
 
 
 def images(found: Mapping[str, Any]) -> dict[str, str]:

@@ -9,18 +9,23 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from listener.core import triggers
 from listener.core.history import TagHistory, TagItem
+from listener.core.keyring import Credential, PullSecret
+from listener.core.manifests import OCI_INDEX, OCI_MANIFEST, Child, Described
 from listener.core.notices import Notice
 from listener.core.outcomes import End, Outcome
 from listener.core.receipts import Arrival
-from listener.core.streams import SpecTag, Stream, StreamKey
+from listener.core.references import Reference
+from listener.core.streams import REPOSITORY_CHECK, SpecTag, Stream, StreamKey
 from listener.core.workloads import KINDS, Container, Kind, Workload, WorkloadKey
+from listener.errors import RegistryError, RegistryRefused
 
 DEPLOYMENT, STATEFUL_SET, DAEMON_SET, CRON_JOB = KINDS
 REPOSITORY = "r.example/shop/web"
@@ -49,8 +54,13 @@ def arrival(delivery_id: str = "delivery-1") -> Arrival:
     return Arrival(delivery_id, asyncio.get_running_loop().time(), now())
 
 
-def following(tag: str, source: str, *, kind: str = "DockerImage") -> SpecTag:
-    return SpecTag(tag, kind, "", source, reference=False, generation=None, reference_policy="Source")
+def following(tag: str, source: str, *, kind: str = "DockerImage", generation: int = 1, **more: Any) -> SpecTag:
+    return SpecTag(tag, kind, "", source, generation=generation, **more)
+
+
+def unsettled(stream: Stream) -> Stream:
+    """For tests in which nothing follows anything."""
+    return stream
 
 
 def stream(
@@ -154,7 +164,7 @@ class FakeCluster:
             self.writes.append(("create", key))
             return Outcome(End.APPLIED, self.put_stream(Stream(key, f"uid of {key}", "", 1, "", "", (), ())))
 
-    async def store_tags(self, stream: Stream, histories: Iterable[TagHistory]) -> Outcome[Stream]:
+    async def store_status(self, stream: Stream) -> Outcome[Stream]:
         key = stream.key
         async with self._request(key):
             if refusal := self._refusal("store", key):
@@ -165,7 +175,38 @@ class FakeCluster:
             if there.resource_version != stream.resource_version:
                 return Outcome(End.STALE, message="the object has been modified")
             self.writes.append(("store", key))
-            return Outcome(End.APPLIED, self.put_stream(replace(there, tags=tuple(histories))))
+            stored = replace(
+                there,
+                tags=stream.tags,
+                conditions=stream.conditions,
+                status_repository=stream.status_repository,
+                public_repository=stream.public_repository,
+            )
+            return Outcome(End.APPLIED, self.put_stream(stored))
+
+    async def patch_stream(self, key: StreamKey, operations: Sequence[Mapping[str, Any]]) -> Outcome[Stream]:
+        async with self._request(key):
+            if refusal := self._refusal("spec", key):
+                return refusal
+            there = self.streams.get(key)
+            if there is None:
+                return Outcome(End.GONE, message="not found")
+            patched = _with_spec(there, operations)
+            if patched is None:
+                return Outcome(End.STALE, message="the test failed")
+            self.writes.append(("spec", key))
+            return Outcome(End.APPLIED, self.put_stream(replace(patched, generation=there.generation + 1)))
+
+    async def annotate_stream(self, key: StreamKey, annotations: Mapping[str, str]) -> Outcome[Stream]:
+        async with self._request(key):
+            if refusal := self._refusal("annotate", key):
+                return refusal
+            there = self.streams.get(key)
+            if there is None:
+                return Outcome(End.GONE, message="not found")
+            assert list(annotations) == [REPOSITORY_CHECK]
+            self.writes.append(("annotate", key))
+            return Outcome(End.APPLIED, self.put_stream(replace(there, is_checked=bool(annotations[REPOSITORY_CHECK]))))
 
     # WorkloadStore
 
@@ -226,6 +267,30 @@ class _Request:
         self._cluster._running[self._key] -= 1
 
 
+def _with_spec(there: Stream, operations: Sequence[Mapping[str, Any]]) -> Stream | None:
+    """Apply what our writes of a spec consist of; None if a test fails."""
+    spec_tags = list(there.spec_tags)
+    for operation in operations:
+        match operation["op"], operation["path"].split("/")[1:]:
+            case "test", ["metadata", "resourceVersion"]:
+                if operation["value"] != there.resource_version:
+                    return None
+            case "add", ["spec", "tags", index, "generation"]:
+                spec_tags[int(index)] = replace(spec_tags[int(index)], generation=operation["value"])
+            case "add", ["spec", "tags"]:
+                spec_tags = [_added(tag) for tag in operation["value"]]
+            case "add", ["spec", "tags", "-"]:
+                spec_tags.append(_added(operation["value"]))
+            case other:
+                raise AssertionError(f"no write of ours holds {other}")
+    return replace(there, spec_tags=tuple(spec_tags))
+
+
+def _added(tag: Mapping[str, Any]) -> SpecTag:
+    source = tag["from"]
+    return SpecTag(tag["name"], source["kind"], "", source["name"], generation=tag["generation"])
+
+
 def _patched(there: Workload, kind: Kind, operations: Sequence[Mapping[str, object]]) -> Workload | None:
     """Apply what our plans consist of; None if a test fails."""
     pod_spec = "".join(f"/{part}" for part in kind.pod_spec_path)
@@ -251,6 +316,89 @@ def _patched(there: Workload, kind: Kind, operations: Sequence[Mapping[str, obje
 
 
 @dataclass
+class FakeRegistry:
+    """Registries by the text of a reference, as completed: `r.example/shop/web:latest`. Every question takes `latency`.
+
+    `puts` an image where a tag is; `error` may refuse any question. `asked` lists what was asked for and with which
+    usernames ("" for none), `insecurely` what may be asked for over plain http, `most_at_once` how many questions ran
+    together.
+    """
+
+    latency: float = 0.01
+    images: dict[str, Described] = field(default_factory=dict)
+    indexes: dict[str, tuple[Child, ...]] = field(default_factory=dict)
+    error: Callable[[str], RegistryError | None] = lambda _reference: None
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    insecurely: set[str] = field(default_factory=set)
+    most_at_once: int = 0
+    _running: int = 0
+
+    def put(self, letter: str, tag: str = "latest", repository: str = REPOSITORY) -> None:
+        self.images[f"{repository}:{tag}"] = Described(digest(letter), OCI_MANIFEST)
+
+    def put_index(self, letter: str, *children: Child, tag: str = "latest") -> None:
+        self.images[f"{REPOSITORY}:{tag}"] = Described(digest(letter), OCI_INDEX)
+        self.indexes[digest(letter)] = children
+
+    async def head(self, reference: Reference, credentials: Sequence[Credential], *, insecure: bool) -> Described:
+        async with self._question(reference, credentials, insecure):
+            found = self.images.get(str(reference.with_defaults()))
+            if found is None and reference.digest:
+                found = Described(reference.digest, OCI_MANIFEST)
+            if found is None:
+                raise RegistryRefused(f'dockerimage "{reference}" not found', reason="NotFound")
+            return found
+
+    async def children(
+        self, reference: Reference, credentials: Sequence[Credential], *, insecure: bool
+    ) -> tuple[Child, ...]:
+        async with self._question(reference, credentials, insecure):
+            return self.indexes[reference.digest or ""]
+
+    async def tags(self, reference: Reference, credentials: Sequence[Credential], *, insecure: bool) -> tuple[str, ...]:
+        async with self._question(reference, credentials, insecure):
+            name = str(replace(reference.with_defaults(), tag=None))
+            return tuple(known.rpartition(":")[2] for known in self.images if known.rpartition(":")[0] == name)
+
+    @asynccontextmanager
+    async def _question(
+        self, reference: Reference, credentials: Sequence[Credential], insecure: bool
+    ) -> AsyncIterator[None]:
+        name = str(reference.with_defaults())
+        self.insecurely |= {name} if insecure else set()
+        self.asked.append((name, credentials[0].username if credentials else ""))
+        self._running += 1
+        self.most_at_once = max(self.most_at_once, self._running)
+        try:
+            await asyncio.sleep(self.latency)
+            if error := self.error(name):
+                raise error
+            yield
+        finally:
+            self._running -= 1
+
+
+@dataclass
+class FakeSecrets:
+    """The pull secrets of each namespace: a username for every host."""
+
+    users: dict[str, str] = field(default_factory=dict)
+    error: Exception | None = None
+    reads: int = 0
+
+    async def pull_secrets(self, namespace: str) -> list[PullSecret]:
+        self.reads += 1
+        await asyncio.sleep(0.01)
+        if self.error:
+            raise self.error
+        if namespace not in self.users:
+            return []
+        config = {"auths": {"r.example": {"username": self.users[namespace], "password": "secret"}}}
+        data = {".dockerconfigjson": json.dumps(config).encode()}
+        return [PullSecret("pull", "kubernetes.io/dockerconfigjson", data)]
+
+
+@dataclass
 class Notices:
     """A recorder that keeps what it is given."""
 
@@ -273,6 +421,14 @@ class Meter:
     patched_seconds: list[float] = field(default_factory=list)
     now_in_flight: int = 0
     dropped: int = 0
+    imports: Counter[tuple[str, str]] = field(default_factory=Counter)
+    missed: list[str] = field(default_factory=list)
+
+    def imported(self, registry: str, outcome: str) -> None:
+        self.imports[registry, outcome] += 1
+
+    def hook_missed(self, registry: str) -> None:
+        self.missed.append(registry)
 
     def tag_moved(self, cause: str) -> None:
         self.moves.append(cause)

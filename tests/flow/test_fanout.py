@@ -16,7 +16,6 @@ from listener.core.outcomes import End, Outcome
 from listener.core.workloads import KINDS, Container, Workload, WorkloadKey
 from listener.errors import ClusterUnavailable
 from listener.flow.fanout import FanOut
-from listener.flow.queue import KeyQueue
 from listener.flow.state import State
 from tests.flow.fakes import (
     WEB,
@@ -63,7 +62,7 @@ def once(outcome: Outcome[Any]) -> Callable[..., Outcome[Any] | None]:
 
 @pytest.fixture
 def world() -> World:
-    return World(FakeCluster(), State(KeyQueue()), Notices(), Meter())
+    return World(FakeCluster(), State(), Notices(), Meter())
 
 
 @asynccontextmanager

@@ -4,30 +4,58 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import pytest
 
 from listener.core.events import Parsed, PushEvent, Remark
+from listener.core.manifests import OCI_INDEX, Child, Platform
 from listener.core.outcomes import End, Outcome
 from listener.core.receipts import Receipt
-from listener.core.streams import Stream, StreamKey
+from listener.core.streams import Source, SpecTag, Stream, StreamKey
 from listener.core.workloads import WorkloadKey
-from listener.errors import ClusterUnavailable
+from listener.errors import ClusterUnavailable, RegistryUnavailable
 from listener.flow.bookkeeper import Bookkeeper
+from listener.flow.inquiry import Inquiry, PullSecrets
 from listener.flow.intake import Intake, Origin
-from listener.flow.queue import KeyQueue
 from listener.flow.state import State
-from tests.flow.fakes import WEB, FakeCluster, Meter, Notices, arrival, digest, following, stream, workload
+from tests.flow.fakes import (
+    REPOSITORY,
+    WEB,
+    FakeCluster,
+    FakeRegistry,
+    FakeSecrets,
+    Meter,
+    Notices,
+    arrival,
+    digest,
+    following,
+    stream,
+    unsettled,
+    workload,
+)
 
 TEAM = Origin("team", "r.example", frozenset({"registry.internal:5000"}))
 INTEGRATED = replace(TEAM, integrated=True)
 
 
 @dataclass
+class Announcements:
+    """An importer that only listens."""
+
+    heard: list[tuple[str, str]] = field(default_factory=list)
+
+    def announced(self, source: Source, digest: str) -> None:
+        self.heard.append((str(source), digest))
+
+
+@dataclass
 class World:
     cluster: FakeCluster
     state: State
+    registry: FakeRegistry
+    announcements: Announcements
     notices: Notices
     meter: Meter
     intake: Intake
@@ -46,9 +74,12 @@ class World:
 @pytest.fixture
 def build() -> Callable[..., World]:
     def build(*, namespaces: tuple[str, ...] = ()) -> World:
-        cluster, state, notices, meter = FakeCluster(), State(KeyQueue()), Notices(), Meter()
-        books = Bookkeeper(cluster, state, history_limit=50, max_in_flight=10)
-        return World(cluster, state, notices, meter, Intake(books, state, notices, meter, namespaces=namespaces))
+        cluster, state, registry, notices, meter = FakeCluster(), State(), FakeRegistry(), Notices(), Meter()
+        books = Bookkeeper(cluster, state, unsettled, notices, meter, max_in_flight=10)
+        inquiry = Inquiry(registry, PullSecrets(FakeSecrets()), Platform("linux", "amd64"))
+        heard = Announcements()
+        intake = Intake(books, state, inquiry, heard, notices, meter, history_limit=50, namespaces=namespaces)
+        return World(cluster, state, registry, heard, notices, meter, intake)
 
     return build
 
@@ -59,9 +90,17 @@ def world(build: Callable[..., World]) -> World:
 
 
 def push(
-    repository: str = "shop/web", tag: str = "latest", letter: str | None = "a", registry: str | None = "r.example"
+    repository: str = "shop/web",
+    tag: str = "latest",
+    letter: str | None = "a",
+    registry: str | None = "r.example",
+    *,
+    second: int | None = None,
+    media_type: str | None = None,
 ) -> PushEvent:
-    return PushEvent(registry, repository, tag, digest(letter) if letter else None, None, None, None, None)
+    """`second` is the registry's time of the push, None where it tells none."""
+    pushed = None if second is None else datetime(2026, 1, 1, 12, 0, second, tzinfo=UTC)
+    return PushEvent(registry, repository, tag, digest(letter) if letter else None, media_type, pushed, None, None)
 
 
 def tags(moved: tuple[object, ...]) -> list[str]:
@@ -264,3 +303,110 @@ async def test_streams_of_one_delivery_are_written_together(world: World) -> Non
     assert len(receipt.moved) == 8
     assert world.cluster.most_at_once == 8
     assert asyncio.get_running_loop().time() - started == pytest.approx(world.cluster.latency)
+
+
+def history(world: World, tag: str = "latest") -> str:
+    """The letters of a tag's images, newest first."""
+    return "".join(item.image[-1] for item in world.cluster.streams[WEB].history(tag).items)
+
+
+@pytest.mark.parametrize(
+    ("pushes", "expected"),
+    [
+        pytest.param([("a", 1), ("b", 2)], "ba", id="in order"),
+        pytest.param([("b", 2), ("a", 1)], "ba", id="swapped"),
+        pytest.param([("a", 1), ("a", 1)], "a", id="the same hook twice"),
+        pytest.param([("a", 1), ("b", 2), ("a", 1)], "ba", id="an old hook once more"),
+        pytest.param([("a", 1), ("b", 2), ("a", 3)], "aba", id="pushed back to an older image"),
+        pytest.param([("c", 3), ("a", 1), ("b", 2)], "cba", id="two late ones go where they belong"),
+        pytest.param([("b", 2), ("a", 1), ("a", 1)], "ba", id="a late one twice"),
+        pytest.param([("a", 1), ("b", 1)], "ba", id="no order in their times, so that of arrival"),
+    ],
+)
+async def test_the_registrys_time_orders_pushes(world: World, pushes: list[tuple[str, int]], expected: str) -> None:
+    world.put(stream())
+    for letter, second in pushes:
+        receipt = await world.take(push(letter=letter, second=second))
+        assert receipt.outcome in ("moved", "unchanged")
+    assert history(world) == expected
+    assert world.registry.asked == []
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        pytest.param("a", "aba", id="it was pushed back"),
+        pytest.param("b", "ba", id="it was an old hook"),
+        pytest.param("c", "cba", id="the registry is somewhere else by now"),
+    ],
+)
+async def test_without_a_time_the_registry_decides_about_an_image_the_tag_had_before(
+    world: World, there: str, expected: str
+) -> None:
+    world.put(stream())
+    await world.take(push(letter="a"), push(letter="b"))
+    world.registry.put(there)
+    await world.take(push(letter="a"))
+    assert history(world) == expected
+
+
+async def test_a_tag_that_moves_a_moment_after_its_hook_is_waited_for(world: World) -> None:
+    world.put(stream())
+    await world.take(push(letter="a"), push(letter="b"))
+    world.registry.put("b")
+    asyncio.get_running_loop().call_later(0.1, world.registry.put, "a")
+    await world.take(push(letter="a"))
+    assert history(world) == "aba"
+
+
+@pytest.mark.parametrize("verify", [True, False])
+async def test_while_the_registry_cannot_say_the_push_is_believed(world: World, verify: bool) -> None:
+    world.put(stream())
+    world.registry.error = lambda _: RegistryUnavailable("down")
+    for letter in "aba":
+        await world.take(push(letter=letter), origin=replace(TEAM, verify=verify))
+    assert history(world) == "aba"
+    assert bool(world.registry.asked) is verify
+
+
+async def test_a_registry_that_hangs_does_not_hold_up_the_sender(world: World) -> None:
+    world.put(stream())
+    world.registry.latency = 600
+    await world.take(push(letter="a"), push(letter="b"))
+    started = asyncio.get_running_loop().time()
+    await world.take(push(letter="a"))
+    assert asyncio.get_running_loop().time() - started < 2
+    assert history(world) == "aba"
+
+
+async def test_the_importer_hears_of_each_push_to_a_registry_that_may_be_asked(world: World) -> None:
+    world.put(stream())
+    await world.take(push(letter="a"), push("shop/unheard-of"))
+    await world.take(push(letter="b"), origin=replace(TEAM, verify=False))
+    assert world.announcements.heard == [("r.example/shop/web:latest", digest("a"))]
+
+
+async def test_a_held_tag_keeps_its_place_and_the_push_is_acknowledged(world: World) -> None:
+    world.put(stream(latest="a", spec_tags=[SpecTag("latest", hold="")]))
+    receipt = await world.take(push(letter="b"), push(letter="c"))
+    assert receipt.outcome == "moved"
+    found = world.cluster.streams[WEB].history("latest")
+    assert [item.image for item in found.items] == [digest("a")]
+    assert [item.image for item in found.waiting] == [digest("c"), digest("b")]
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("Legacy", "d"), ("PreserveOriginal", "a")], ids=["of its platform", "the whole index"]
+)
+async def test_a_tag_takes_of_a_pushed_index_what_its_import_would(world: World, mode: str, expected: str) -> None:
+    children = (
+        Child(digest("c"), "", Platform("linux", "arm64")),
+        Child(digest("d"), "", Platform("linux", "amd64")),
+    )
+    world.registry.put_index("a", *children)
+    world.put(stream(repository="", spec_tags=[following("latest", f"{REPOSITORY}:latest", import_mode=mode)]))
+    await world.take(push(letter="a", media_type=OCI_INDEX))
+    found = world.cluster.streams[WEB].history("latest")
+    assert [item.image for item in found.items] == [digest(expected)]
+    assert found.resolved is not None
+    assert found.resolved.followed == digest("a")

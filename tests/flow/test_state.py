@@ -9,14 +9,13 @@ import pytest
 
 from listener.core.streams import StreamKey
 from listener.core.workloads import WorkloadKey
-from listener.flow.queue import KeyQueue
 from listener.flow.state import State, StreamSink, WorkloadSink
 from tests.flow.fakes import CRON_JOB, WEB, arrival, digest, stream, workload
 
 
 @pytest.fixture
 def state() -> State:
-    return State(KeyQueue())
+    return State()
 
 
 async def woken(state: State) -> list[str]:

@@ -43,7 +43,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 - apiGroups: [image.openshift.io]
   resources: [imagestreams]
-  verbs: [get, list, watch{{ if $integrated }}, create{{ end }}]
+  verbs: [get, list, watch, patch{{ if $integrated }}, create{{ end }}]
 - apiGroups: [image.openshift.io]
   resources: [imagestreams/status]
   verbs: [patch]
@@ -56,4 +56,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
+{{- if .Values.rbac.pullSecrets }}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [list]
+{{- end }}
 {{- end -}}

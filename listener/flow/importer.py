@@ -1,0 +1,380 @@
+"""Ask registries where tags stand: for what is new, on a schedule, and a moment after each hook.
+
+The unit of work is a source, an image as a registry names it: however many tags of however many streams follow it, it
+is asked for once (for each way of asking, as pull secrets differ), and the answer goes to all of them. Nothing about a
+source is kept but when it is due and how often; who follows it is read when the work runs.
+
+An answer is a fact of the moment it was asked for. It moves a tag only if the tag still stands where it stood then,
+and, shortly after a hook, only if it is given twice: registries tell of a push before they have moved the tag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from listener.core import imports
+from listener.core.conditions import Problem
+from listener.core.manifests import Described
+from listener.core.polling import Bounds, Pace
+from listener.core.references import Reference
+from listener.core.streams import Repository, Source, SpecTag, Stream, StreamKey
+from listener.errors import ClusterError, RegistryError, RegistryUnavailable
+from listener.flow import findings, repositories
+from listener.flow.backoff import Backoff
+from listener.flow.bookkeeper import Bookkeeper
+from listener.flow.findings import Finding, Findings, Follower, Recorder
+from listener.flow.inquiry import Access, Inquiry
+from listener.flow.lanes import Lanes
+from listener.flow.queue import KeyQueue
+from listener.flow.repositories import Repositories
+from listener.flow.state import State
+
+log = structlog.get_logger()
+
+_CONFIRM_SECONDS = 1.0  # registries move a tag some milliseconds after their hook
+_FRESH_SECONDS = 30.0  # so long after a hook one answer alone moves nothing
+_GRACE_SECONDS = 30.0  # so long a hook may lag behind a poll that was faster
+_JITTER = 0.1
+LANE_WIDTH = 16  # questions to one host at once
+# A registry that is away comes back in seconds or minutes; a missing image or secret waits for somebody.
+_SOON, _LATER = (2.0, 300.0), (60.0, 3600.0)
+_RETRIED = {Problem.INTERNAL_ERROR: _SOON, Problem.NOT_FOUND: _LATER, Problem.UNAUTHORIZED: _LATER}
+
+Job = Source | StreamKey
+"""A source, or a stream whose whole repository is to be imported."""
+
+
+class StreamStore(findings.StreamStore, repositories.StreamStore, Protocol):
+    """The cluster, as far as an import writes to the spec and the annotations of streams."""
+
+
+class Meter(Protocol):
+    def imported(self, registry: str, outcome: str) -> None: ...
+
+    def hook_missed(self, registry: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The registries of the settings, by host: the name of each, and which of them serve streams under their names."""
+
+    names: Mapping[str, str]
+    integrated: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What is remembered of a source while somebody follows it."""
+
+    pace: Pace = field(default_factory=Pace)
+    base: float = 0.0
+    announced_at: float = float("-inf")
+    announced_digest: str = ""
+    last_answer: str = ""
+    unannounced: str = ""
+    backoff: Backoff | None = None
+
+
+class Importer:
+    """`look` and `announced` say what is to be asked for; `run` asks."""
+
+    def __init__(
+        self,
+        store: StreamStore,
+        state: State,
+        bookkeeper: Bookkeeper,
+        inquiry: Inquiry,
+        recorder: Recorder,
+        meter: Meter,
+        now: Callable[[], datetime],
+        *,
+        known: Known,
+        bounds: Bounds,
+        history_limit: int,
+        max_tags: int,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._state = state
+        self._inquiry = inquiry
+        self._meter = meter
+        self._known = known
+        self._bounds = bounds
+        self._uniform = uniform
+        self._queue = KeyQueue[Job]()
+        self._lanes = Lanes(self._queue, self._host, self._work, width=LANE_WIDTH)
+        self._findings = Findings(store, state, bookkeeper, recorder, now, history_limit=history_limit)
+        self._repositories = Repositories(
+            store,
+            state,
+            bookkeeper,
+            inquiry,
+            self._findings,
+            recorder,
+            self._queue,
+            self._backoff,
+            max_tags=max_tags,
+        )
+        self._sources: dict[Source, _Watched] = {}
+
+    def __len__(self) -> int:
+        """How many questions wait or are under way, those not counted that are not due yet."""
+        return len(self._queue)
+
+    async def run(self) -> None:
+        await self._lanes.run()
+
+    def look(self, stream: Stream) -> None:
+        """See to it that what a stream wants from registries is asked for, now or when it is due."""
+        self._repositories.look(stream)
+        for spec_tag in stream.spec_tags:
+            source = spec_tag.source()
+            if source is None:
+                continue
+            known = stream.history(spec_tag.name)
+            failure = imports.failure(known)
+            if imports.wants_import(spec_tag, known):
+                self._queue.add(source)
+            elif failure and source not in self._sources:
+                self._retry(source, failure)
+            if imports.is_scheduled(spec_tag, known):
+                self._schedule(source, spec_tag)
+
+    def announced(self, source: Source, digest: str) -> None:
+        """A hook spoke of a source: see in a moment where the registry has put the tag."""
+        watched = self._sources.setdefault(source, _Watched())
+        watched.pace = watched.pace.announced()
+        watched.announced_at = asyncio.get_running_loop().time()
+        watched.announced_digest = digest
+        watched.last_answer = ""
+        if watched.unannounced == digest:
+            watched.unannounced = ""
+        self._queue.add_after(source, _CONFIRM_SECONDS)
+
+    # When
+
+    def _schedule(self, source: Source, spec_tag: SpecTag) -> None:
+        """Have a scheduled source polled. A restart must not ask for all of them at once."""
+        base = self._bounds.base(imports.interval_seconds(spec_tag.import_interval))
+        watched = self._sources.get(source)
+        if watched is None:
+            watched = self._sources[source] = _Watched(base=base)
+            self._queue.add_after(source, self._uniform(0, base))
+        elif not watched.base or base < watched.base:
+            watched.base = base
+            self._queue.add_after(source, self._jittered(watched.pace.interval(base, self._bounds)))
+
+    def _jittered(self, seconds: float) -> float:
+        return seconds * self._uniform(1 - _JITTER, 1 + _JITTER)
+
+    def _backoff(self, problem: Problem) -> Backoff | None:
+        return Backoff(*_RETRIED[problem], self._uniform) if problem in _RETRIED else None
+
+    def _retry(self, source: Source, problem: Problem, at_least_seconds: float = 0) -> None:
+        """Come back to what failed, if coming back can help."""
+        backoff = self._backoff(problem)
+        if backoff is None:
+            return
+        watched = self._sources.setdefault(source, _Watched())
+        if watched.backoff is None:
+            log.info("registry.asked_in_vain", source=str(source), why=str(problem))
+            watched.backoff = backoff
+        self._queue.add_after(source, max(watched.backoff.next(), at_least_seconds))
+
+    # What
+
+    def _host(self, job: Job) -> str:
+        if isinstance(job, Source):
+            return job.registry
+        stream = self._state.streams.get(job)
+        whole = stream.whole_repository() if stream else None
+        return Source.of(whole).registry if whole else ""
+
+    async def _work(self, job: Job) -> None:
+        try:
+            if isinstance(job, Source):
+                await self._ask(job)
+            else:
+                await self._take_repository(job)
+        except ClusterError as error:
+            log.warning("import.unstored", source=str(job), reason=str(error))
+            self._queue.add_after(job, self._jittered(5))
+        except Exception:
+            # Our bug. This source fails loudly and comes again later; the others go on.
+            log.exception("import.bug", source=str(job))
+            self._queue.add_after(job, self._jittered(60))
+
+    async def _ask(self, source: Source) -> None:
+        asked_at = asyncio.get_running_loop().time()
+        followers = self._followers(source)
+        if not followers:
+            self._sources.pop(source, None)
+            return
+        found: list[Finding] = []
+        reference = source.reference
+        answers: list[str] = []
+        errors: list[RegistryError] = []
+        for access, asking in (await self._by_access(reference, followers)).items():
+            try:
+                described = await self._inquiry.head(reference, access)
+            except RegistryError as error:
+                errors.append(error)
+                found += [Finding(follower, error=error) for follower in asking]
+                self._forget_secrets(error, asking)
+                continue
+            answers.append(described.digest)
+            found += [await self._finding(reference, described, follower, access) for follower in asking]
+        if answers and self._is_too_early(source, found, " ".join(answers)):
+            self._queue.add_after(source, _CONFIRM_SECONDS)
+            return
+        stored = await self._findings.store(found)
+        for late in stored.late:
+            # The tag moved while we asked: what we heard may be older than that.
+            if late.spec_tag and (again := late.spec_tag.source()):
+                self._queue.add_after(again, _CONFIRM_SECONDS)
+        self._count(source.registry, "failed" if errors else "moved" if stored.moved else "unchanged")
+        self._plan_next(source, followers, found, asked_at, errors, moved=stored.moved)
+
+    async def _take_repository(self, key: StreamKey) -> None:
+        host = self._host(key)
+        changed = await self._repositories.take(key)
+        if host:
+            self._count(host, "failed" if changed is None else "moved" if changed else "unchanged")
+
+    def _count(self, host: str, outcome: str) -> None:
+        self._meter.imported(self._known.names.get(host, "other"), outcome)
+
+    async def _by_access(self, reference: Reference, followers: Iterable[Follower]) -> Mapping[Access, list[Follower]]:
+        """The followers by how the registry is asked for them. Raises ClusterUnavailable."""
+        found: dict[Access, list[Follower]] = defaultdict(list)
+        ways: dict[tuple[str, bool], Access] = {}
+        for follower in followers:
+            way = (follower.stream.namespace, follower.insecure)
+            if way not in ways:
+                ways[way] = await self._inquiry.access(way[0], reference, insecure=way[1])
+            found[ways[way]].append(follower)
+        return found
+
+    async def _finding(self, reference: Reference, described: Described, follower: Follower, access: Access) -> Finding:
+        if follower.spec_tag is None:
+            return Finding(follower, described.digest, described.digest)
+        try:
+            digest = await self._inquiry.image(reference, described, follower.spec_tag, access)
+        except RegistryError as error:
+            return Finding(follower, error=error)
+        return Finding(follower, digest, described.digest)
+
+    def _followers(self, source: Source) -> list[Follower]:
+        """Every tag that takes its images from a source, now."""
+        repository = Repository(source.registry, source.repository)
+        found: dict[tuple[StreamKey, str], Follower] = {}
+        for key in sorted(self._state.streams.fed_by(repository)):
+            stream = self._state.streams.get(key)
+            if stream is None:
+                continue
+            if source.digest:
+                for spec_tag in stream.spec_tags:
+                    if spec_tag.source() == source:
+                        found[key, spec_tag.name] = Follower.of(stream, spec_tag.name, spec_tag.repository_name())
+            else:
+                for tag, name in stream.fed_by(repository, source.tag).items():
+                    if stream.spec_tag(tag) or stream.history(tag).newest:
+                        found[key, tag] = Follower.of(stream, tag, name)
+        if source.registry in self._known.integrated:
+            namespace, _, name = source.repository.partition("/")
+            stream = self._state.streams.get(StreamKey(namespace, name))
+            if stream and stream.history(source.tag).newest:
+                place = (stream.key, source.tag)
+                found.setdefault(place, replace(Follower.of(stream, source.tag, str(repository)), spec_tag=None))
+        return list(found.values())
+
+    # What became of it
+
+    def _is_too_early(self, source: Source, found: Sequence[Finding], answer: str) -> bool:
+        """Whether an answer that contradicts a hook of just now has yet to be given a second time."""
+        watched = self._sources.get(source)
+        if watched is None or asyncio.get_running_loop().time() - watched.announced_at > _FRESH_SECONDS:
+            return False
+        if not any(finding.contradicts for finding in found):
+            return False
+        is_first = watched.last_answer != answer
+        watched.last_answer = answer
+        return is_first
+
+    def _plan_next(
+        self,
+        source: Source,
+        followers: Sequence[Follower],
+        found: Sequence[Finding],
+        asked_at: float,
+        errors: Sequence[RegistryError],
+        *,
+        moved: bool,
+    ) -> None:
+        """When to ask again: sooner if it failed, on schedule if a tag is on one, never otherwise."""
+        is_import = any(follower.spec_tag for follower in followers)
+        for error in errors:
+            advice = error.retry_after_seconds or 0 if isinstance(error, RegistryUnavailable) else 0
+            if advice:
+                self._lanes.pause(source.registry, min(advice, _SOON[1]))
+            if is_import or isinstance(error, RegistryUnavailable):
+                # A tag that is only pushed to and is not there any more stays where it is.
+                self._retry(source, Problem(error.reason), advice)
+        watched = self._sources.get(source)
+        if watched and not errors:
+            watched.backoff = None
+            watched.last_answer = ""
+        bases = [
+            self._bounds.base(imports.interval_seconds(spec_tag.import_interval))
+            for follower in followers
+            if (stream := self._state.streams.get(follower.stream))
+            and (spec_tag := stream.spec_tag(follower.tag))
+            and imports.is_scheduled(spec_tag, stream.history(follower.tag))
+        ]
+        if not bases:
+            if watched and watched.backoff is None and watched.announced_at < asked_at:
+                del self._sources[source]
+            return
+        if watched is None:
+            watched = self._sources[source] = _Watched()
+        watched.base = min(bases)
+        if not errors and not self._is_fresh(watched):
+            if moved:
+                self._suspect(source, watched, found)
+            else:
+                watched.pace = watched.pace.quiet(watched.base, self._bounds)
+        self._queue.add_after(source, self._jittered(watched.pace.interval(watched.base, self._bounds)))
+
+    def _is_fresh(self, watched: _Watched) -> bool:
+        return asyncio.get_running_loop().time() - watched.announced_at <= _FRESH_SECONDS
+
+    def _suspect(self, source: Source, watched: _Watched, found: Sequence[Finding]) -> None:
+        """A poll found what no hook has announced. It may only have been faster: give the hook a moment."""
+        registry = self._known.names.get(source.registry)
+        news = {finding.followed for finding in found if finding.contradicts}
+        if registry is None or not news or watched.announced_digest in news:
+            return
+        watched.unannounced = min(news)
+        asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._count_missed, source, watched.unannounced, registry)
+
+    def _count_missed(self, source: Source, digest: str, registry: str) -> None:
+        watched = self._sources.get(source)
+        if watched is None or watched.unannounced != digest:
+            return
+        watched.unannounced = ""
+        watched.pace = watched.pace.missed()
+        self._meter.hook_missed(registry)
+        log.warning("hook.missed", registry=registry, source=str(source), digest=digest)
+        self._queue.add_after(source, self._jittered(watched.pace.interval(watched.base, self._bounds)))
+
+    def _forget_secrets(self, error: RegistryError, followers: Iterable[Follower]) -> None:
+        if error.reason == Problem.UNAUTHORIZED:
+            for namespace in {follower.stream.namespace for follower in followers}:
+                self._inquiry.forget_secrets(namespace)
