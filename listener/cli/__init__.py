@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any, Final
 
 import click
@@ -14,11 +15,17 @@ import click
 from listener import __version__
 from listener.errors import ListenerError
 
-# The module is named like the command and holds it as `command`; the text is what `listener --help` shows.
+# The text is what `listener --help` shows.
 COMMANDS: Final = {
     "serve": "Take registry webhooks, keep tag history, roll workloads.",
     "sandbox": "A cluster API, a registry and the service, all on loopback.",
     "demo": "Watch a push roll a Deployment, step by step.",
+    "tag": "Promote an image: give a tag another source, or take it away.",
+    "import": "Import a tag from its registry now, and show the result.",
+    "history": "Show what a tag points at, has pointed at, and what waits.",
+    "rollback": "Move a tag back to an earlier image, and hold it there.",
+    "hold": "Freeze a tag against pushes and imports.",
+    "release": "Let a held tag go to the newest image.",
 }
 
 
@@ -29,7 +36,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"listener.cli.{cmd_name}").command
+        # The module is named like the command, as far as Python lets it, and holds it as `command`.
+        module = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command: click.Command = import_module(f"listener.cli.{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -19,6 +19,11 @@ import msgspec
 from listener import app, logs, settings
 from listener.cli.options import cluster_options, run
 from listener.cli.playground import CRD_NAME, CRD_PATH, Playground, install_image_streams, playground
+from listener.cli.release import release, until_released
+from listener.cli.rollback import hold_at, until_there
+from listener.cli.streams import Streams
+from listener.cli.tag import pin, point
+from listener.core.names import TagName, parse_source, parse_tag
 from listener.core.outcomes import End
 from listener.edges.cluster import STREAMS_PATH
 from listener.errors import ClusterError, ClusterRefused, ListenerError
@@ -34,7 +39,7 @@ class StepFailed(ListenerError):
 @click.command("demo")
 @cluster_options
 def command(kubeconfig: str | None, context: str | None) -> None:
-    """Push an image and watch a Deployment roll; promote it; roll it back.
+    """Push an image and watch a Deployment roll; promote it; roll it back, and let it go again.
 
     Without --kubeconfig on a cluster API of its own, in memory. With it on that cluster: in a namespace of its own,
     which is removed at the end, as is the ImageStream CRD if it was missing. Exits with 0 only if each step was seen to
@@ -88,6 +93,7 @@ class _Walk:
     def __init__(self, ground: Playground, session: aiohttp.ClientSession, namespace: str, *, rolls_out: bool) -> None:
         self._ground = ground
         self._cluster = ground.cluster
+        self._streams = Streams(ground.cluster, timeout_seconds=_PATIENCE_SECONDS)
         self._session = session
         self._namespace = namespace
         self._repository = f"{namespace}/web"
@@ -100,10 +106,9 @@ class _Walk:
         _done("created ImageStream web, Deployment web on web:latest, Deployment web-prod on web:prod")
 
         first, second = make_image(f"{self._namespace} first"), make_image(f"{self._namespace} second")
-        await self._push(first, "latest")
-        await self._rolled("web", first)
-        await self._push(second, "latest")
-        await self._rolled("web", second)
+        await self._rolled("web", first, since=await self._push(first, "latest"))
+        await self._rolled("web-prod", first, since=await self._promote("web:latest", "web:prod"))
+        await self._rolled("web", second, since=await self._push(second, "latest"))
 
         generation = (await self._deployment("web"))["metadata"]["generation"]
         await self._push(second, "latest")
@@ -113,10 +118,9 @@ class _Walk:
             raise StepFailed("Deployment web changed though the same image was pushed again")
         _done("the same push again changed nothing, a push to another tag touched nothing")
 
-        await self._push(second, "prod", "promoted")
-        await self._rolled("web-prod", second)
-        await self._push(first, "prod", "rolled back")
-        await self._rolled("web-prod", first)
+        await self._rolled("web-prod", second, since=await self._promote("web:latest", "web:prod"))
+        await self._rolled("web-prod", first, since=await self._roll_back("web:prod"))
+        await self._rolled("web-prod", second, since=await self._release("web:prod"))
 
         for tag in ("latest", "prod"):
             items = await self._items(tag)
@@ -146,20 +150,44 @@ class _Walk:
             raise StepFailed(f"{plural} cannot be created in {self._namespace}: {outcome.message}")
         return outcome.end in (End.APPLIED, End.STALE)
 
-    async def _push(self, image: Image, tag: str, verb: str = "pushed") -> None:
-        await push(self._session, f"http://{self._ground.registry.host}", self._repository, tag, image)
-        _say(f"  {verb} {self._ground.registry.host}/{self._repository}:{tag}")
+    # What makes tags move: by a push, or as the command does it that is shown. Each tells since when.
 
-    async def _rolled(self, name: str, image: Image) -> None:
+    async def _push(self, image: Image, tag: str) -> float:
+        await push(self._session, f"http://{self._ground.registry.host}", self._repository, tag, image)
+        _say(f"  pushed {self._ground.registry.host}/{self._repository}:{tag}")
+        return time.monotonic()
+
+    async def _promote(self, source: str, destination: str) -> float:
+        name, since = self._name(destination), time.monotonic()
+        pinned = await pin(self._streams, parse_source(source).within(self._namespace))
+        await self._streams.until_done(name, await point(self._streams, pinned, name))
+        _say(f"  listener tag {source} {destination}")
+        return since
+
+    async def _roll_back(self, text: str) -> float:
+        name, since = self._name(text), time.monotonic()
+        await until_there(self._streams, name, await hold_at(self._streams, name, "1"))
+        _say(f"  listener rollback {text}")
+        return since
+
+    async def _release(self, text: str) -> float:
+        name, since = self._name(text), time.monotonic()
+        await until_released(self._streams, name, await release(self._streams, name))
+        _say(f"  listener release {text}")
+        return since
+
+    def _name(self, text: str) -> TagName:
+        return parse_tag(text).within(self._namespace)
+
+    async def _rolled(self, name: str, image: Image, *, since: float) -> None:
         """See the Deployment take the image and, where somebody runs it, every replica too."""
-        before = time.monotonic()
         wanted = f"{self._ground.registry.host}/{self._repository}@{image.digest}"
 
         async def patched() -> bool:
             return _image(await self._deployment(name)) == wanted
 
         await self._until(f"Deployment {name} runs {wanted}", patched)
-        seconds = time.monotonic() - before
+        seconds = time.monotonic() - since
         if self._rolls_out:
 
             async def rolled_out() -> bool:
