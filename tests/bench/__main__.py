@@ -14,10 +14,15 @@ import tempfile
 from pathlib import Path
 
 from listener import logs
-from tests.bench import fanout, first, memory
+from tests.bench import fanout, first, imports, memory
 from tests.bench.world import world
 
-_BENCHES = {"fanout": (fanout.run, 1000), "first": (first.run, 1), "memory": (memory.run, 10_000)}
+_BENCHES = {
+    "fanout": (fanout.run, 1000),
+    "first": (first.run, 1),
+    "memory": (memory.run, 10_000),
+    "imports": (imports.run, 10_000),
+}
 
 
 def main() -> None:

@@ -116,18 +116,23 @@ class Service:
 
 
 @asynccontextmanager
-async def service(world: World) -> AsyncIterator[Service]:
-    """Run `listener serve` for this run's namespace, until it is ready; end it with SIGTERM."""
+async def service(world: World, *, host: str = HOST, **settings: Any) -> AsyncIterator[Service]:
+    """Run `listener serve` for this run's namespace, until it is ready; end it with SIGTERM.
+
+    Its registry is at `host`, over plain http.
+    """
     registry = {
         "name": "bench",
-        "host": HOST,
+        "host": host,
+        "insecure": True,
         "dialect": "distribution",
         "integrated": True,
         "auth": {"bearer": {"secretEnv": "BENCH_SECRET"}},
     }
     log = world.folder / "serve.log"
     listen = {"hooks": "127.0.0.1:0", "monitoring": "127.0.0.1:0"}
-    config = _write(world.folder / "config.yaml", yaml.safe_dump({"listen": listen, "registries": [registry]}))
+    found = {"listen": listen, "registries": [registry], **settings}
+    config = _write(world.folder / "config.yaml", yaml.safe_dump(found))
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "listener", "serve", "--config", str(config)),
