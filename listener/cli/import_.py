@@ -12,7 +12,7 @@ from listener.cli.streams import Change, CommandFailed, Plan, StreamMissing, Str
 from listener.core import edits
 from listener.core.edits import Document, EditRefused, Found, Operation, Policies
 from listener.core.history import Condition
-from listener.core.names import InvalidName, Kind, Source, TagName, parse_source
+from listener.core.names import InvalidName, Kind, TagName, TagSource, parse_source
 from listener.core.streams import DEFAULT_TAG, INSECURE_REPOSITORY, Stream
 
 
@@ -47,7 +47,7 @@ def command(
         run(_import_one(common, name, source, policies, timeout_seconds, confirm=confirm))
 
 
-def _source(text: str | None, *, whole: bool) -> Source | None:
+def _source(text: str | None, *, whole: bool) -> TagSource | None:
     if text is None:
         return None
     try:
@@ -60,7 +60,13 @@ def _source(text: str | None, *, whole: bool) -> Source | None:
 
 
 async def _import_one(
-    common: Common, name: TagName, source: Source | None, policies: Policies, timeout_seconds: float, *, confirm: bool
+    common: Common,
+    name: TagName,
+    source: TagSource | None,
+    policies: Policies,
+    timeout_seconds: float,
+    *,
+    confirm: bool,
 ) -> None:
     async with connected(common, timeout_seconds=timeout_seconds) as (streams, namespace):
         asked = name.within(namespace)._replace(tag=name.tag or DEFAULT_TAG)
@@ -79,7 +85,7 @@ async def _import_one(
 
 
 async def ask(
-    streams: Streams, name: TagName, source: Source | None, policies: Policies, *, confirm: bool = False
+    streams: Streams, name: TagName, source: TagSource | None, policies: Policies, *, confirm: bool = False
 ) -> Change:
     """Write that a tag, or what it follows, is to be imported now. Raises CommandFailed, EditRefused."""
 
@@ -101,7 +107,7 @@ async def ask(
     return await _change(streams, name, plan, spec)
 
 
-def _new(name: TagName, source: Source | None, policies: Policies) -> Document:
+def _new(name: TagName, source: TagSource | None, policies: Policies) -> Document:
     if source is None:
         raise EditRefused(
             f"ImageStream {name.key} does not say where tag {name.tag} comes from; say it with --from IMAGE, or import"
@@ -110,15 +116,21 @@ def _new(name: TagName, source: Source | None, policies: Policies) -> Document:
     return edits.point(None, name.tag, source, namespace=name.namespace, reference=False, policies=policies)
 
 
-def _whole(stream: Stream, tag: str) -> Source | None:
+def _whole(stream: Stream, tag: str) -> TagSource | None:
     """As with `oc`, only latest is taken for granted in a stream that takes a whole repository."""
     if tag != DEFAULT_TAG or not stream.whole_repository():
         return None
-    return Source(Kind.DOCKER_IMAGE, f"{stream.repository}:{tag}")
+    return TagSource(Kind.DOCKER_IMAGE, f"{stream.repository}:{tag}")
 
 
 async def _import_all(
-    common: Common, name: TagName, source: Source | None, policies: Policies, timeout_seconds: float, *, confirm: bool
+    common: Common,
+    name: TagName,
+    source: TagSource | None,
+    policies: Policies,
+    timeout_seconds: float,
+    *,
+    confirm: bool,
 ) -> None:
     async with connected(common, timeout_seconds=timeout_seconds) as (streams, namespace):
         asked = name.within(namespace)
@@ -133,7 +145,7 @@ async def _import_all(
         _show_all(common, before or change.before, after, is_done=bool(timeout_seconds))
 
 
-async def _take_repository(streams: Streams, name: TagName, source: Source, *, confirm: bool) -> Change:
+async def _take_repository(streams: Streams, name: TagName, source: TagSource, *, confirm: bool) -> Change:
     """Write that the stream takes the whole of a repository. Raises CommandFailed, EditRefused."""
 
     def plan(found: Found) -> tuple[Operation, ...]:

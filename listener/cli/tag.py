@@ -9,7 +9,7 @@ from listener.cli.options import Common, policy_options, run, stream_options, st
 from listener.cli.streams import Change, Streams, connected
 from listener.core import edits
 from listener.core.edits import Document, EditRefused, Found, Operation, Policies
-from listener.core.names import InvalidName, Kind, Source, TagName, parse_source
+from listener.core.names import InvalidName, Kind, TagName, TagSource, parse_source
 from listener.core.streams import Stream
 
 _KINDS = {
@@ -68,7 +68,7 @@ def command(
     run(_tag_all(common, source, destinations, timeout_seconds, alias=alias, reference=reference, policies=policies))
 
 
-def _check(source: Source, *, alias: bool, policies: Policies) -> None:
+def _check(source: TagSource, *, alias: bool, policies: Policies) -> None:
     """What goes together, as `oc tag` has it."""
     if alias and source.kind is not Kind.IMAGE_STREAM_TAG:
         raise click.UsageError(f"--alias follows a tag of a stream, and {source} is none; write STREAM:TAG")
@@ -84,7 +84,7 @@ def _check(source: Source, *, alias: bool, policies: Policies) -> None:
 
 async def _tag_all(
     common: Common,
-    source: Source,
+    source: TagSource,
     destinations: list[TagName],
     timeout_seconds: float,
     *,
@@ -110,7 +110,7 @@ async def _tag_all(
             output.say(f"{name} {how if timeout_seconds else 'is written'} ({'follows' if alias else 'from'} {source})")
 
 
-async def pin(streams: Streams, source: Source) -> Source:
+async def pin(streams: Streams, source: TagSource) -> TagSource:
     """Return what a tag points at now; any other source as it is. Raises CommandFailed, EditRefused."""
     if source.kind is not Kind.IMAGE_STREAM_TAG:
         return source
@@ -118,7 +118,7 @@ async def pin(streams: Streams, source: Source) -> Source:
 
 
 async def point(
-    streams: Streams, source: Source, name: TagName, *, reference: bool = False, policies: Policies | None = None
+    streams: Streams, source: TagSource, name: TagName, *, reference: bool = False, policies: Policies | None = None
 ) -> Change:
     """Write that a tag comes from `source`, merged with what its spec says already. Raises CommandFailed."""
     if source.kind is Kind.IMAGE_STREAM_TAG and (source.key, source.name) == (name.key, name.tag):

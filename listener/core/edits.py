@@ -17,7 +17,7 @@ from typing import Any, Final
 from listener.core import conditions
 from listener.core.history import Condition, TagHistory, TagItem
 from listener.core.imports import unchanged
-from listener.core.names import Kind, Source
+from listener.core.names import Kind, TagSource
 from listener.core.streams import DEFAULT_TAG, HOLD, REPOSITORY_CHECK, SpecTag, Stream, StreamKey, summarise
 from listener.errors import ListenerError
 
@@ -80,7 +80,7 @@ class Policies:
 
 
 def point(
-    before: Document | None, name: str, source: Source, *, namespace: str, reference: bool, policies: Policies
+    before: Document | None, name: str, source: TagSource, *, namespace: str, reference: bool, policies: Policies
 ) -> Document:
     """Make a tag come from `source`, and ask for it now; its annotations and its policies stay.
 
@@ -197,7 +197,7 @@ def ask_all(found: Found, policies: Policies) -> tuple[Operation, ...]:
 # What is meant
 
 
-def pinned(source: Source, stream: Stream) -> Source:
+def pinned(source: TagSource, stream: Stream) -> TagSource:
     """Return what a tag points at now as a source that never moves: its image, or the name that it records.
 
     Raises EditRefused.
@@ -209,8 +209,8 @@ def pinned(source: Source, stream: Stream) -> Source:
             " first, or follow the tag with --alias"
         )
     if not head.image:
-        return Source(Kind.DOCKER_IMAGE, head.docker_image_reference)
-    return Source(Kind.IMAGE_STREAM_IMAGE, head.image, stream.key.name, stream.key.namespace)
+        return TagSource(Kind.DOCKER_IMAGE, head.docker_image_reference)
+    return TagSource(Kind.IMAGE_STREAM_IMAGE, head.image, stream.key.name, stream.key.namespace)
 
 
 def importable(stream: Stream) -> tuple[str, ...]:
@@ -272,7 +272,7 @@ def choose(history: TagHistory, wanted: str, key: StreamKey) -> TagItem:
         found = history.items[int(wanted)]
     else:
         found = _by_digest(history, wanted, name)
-    if history.head and _place(found) == _place(history.head):
+    if history.head and found.place == history.head.place:
         raise EditRefused(
             f"{name} points at {found.image or found.docker_image_reference} already; to keep it there, use"
             f" `listener hold {key.name}:{history.tag}`"
@@ -283,13 +283,13 @@ def choose(history: TagHistory, wanted: str, key: StreamKey) -> TagItem:
 def held_at(history: TagHistory, item: TagItem) -> str:
     """Return by which name a tag is held at an item of its history: the image, if that means no other item."""
     first = next((known for known in (*history.items, *history.waiting) if known.image == item.image), item)
-    is_it = item.image and _place(first) == _place(item)
+    is_it = item.image and first.place == item.place
     return item.image if is_it else item.docker_image_reference
 
 
 def is_held_at(history: TagHistory, at: str) -> bool:
     """Tell whether a tag has come to where it is to be held."""
-    return history.head is not None and at in _place(history.head)
+    return history.head is not None and at in history.head.place
 
 
 def is_done(stream: Stream, name: str, *, after: int) -> bool:
@@ -324,7 +324,7 @@ def _by_digest(history: TagHistory, wanted: str, name: str) -> TagItem:
     found = [
         item
         for item in (*history.items, *history.waiting)
-        if wanted and (item.docker_image_reference == wanted or _begins(item.image, wanted))
+        if wanted and (item.docker_image_reference == wanted or item.begins(wanted))
     ]
     if not found:
         raise EditRefused(
@@ -335,19 +335,11 @@ def _by_digest(history: TagHistory, wanted: str, name: str) -> TagItem:
     return found[0]
 
 
-def _begins(image: str, wanted: str) -> bool:
-    return image.startswith(wanted) or image.partition(":")[2].startswith(wanted)
-
-
-def _place(item: TagItem) -> tuple[str, str]:
-    return item.docker_image_reference, item.image
-
-
 def _chain(tags: Sequence[str]) -> str:
     return " -> ".join(tags)
 
 
-def _from(source: Source, namespace: str) -> Document:
+def _from(source: TagSource, namespace: str) -> Document:
     written = {"kind": str(source.kind), "name": str(source)}
     if source.kind is not Kind.DOCKER_IMAGE and source.namespace != namespace:
         written["namespace"] = source.namespace

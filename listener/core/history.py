@@ -44,6 +44,20 @@ class TagItem:
     generation: int
     pushed: str = ""
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Where a tag with this head points: an item that differs in nothing of it moves nothing."""
+        return self.docker_image_reference, self.image
+
+    @property
+    def repository(self) -> str:
+        """The repository of a pull spec by digest."""
+        return self.docker_image_reference.partition("@")[0]
+
+    def begins(self, prefix: str) -> bool:
+        """Tell whether the image's digest begins so, with its algorithm or without."""
+        return bool(prefix) and (self.image.startswith(prefix) or self.image.partition(":")[2].startswith(prefix))
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -142,7 +156,7 @@ def record(history: TagHistory, item: TagItem, *, limit: int) -> tuple[TagHistor
     if items is history.items:
         return history, None
     after = replace(history, items=items[:limit], conditions=())
-    is_same = head is not None and _same_place(head, item)
+    is_same = head is not None and head.place == item.place
     return after, None if is_same else TagChange(history.tag, head, items[0])
 
 
@@ -160,16 +174,19 @@ class Standing(Enum):
 
 
 def standing(history: TagHistory, item: TagItem) -> Standing:
-    """Tell how a pushed `item` stands to the newest one known, waiting ones included."""
+    """Tell how a pushed `item` stands to the newest one known, waiting ones included.
+
+    Times are compared within one repository only: no two registries have the same clock.
+    """
     newest = history.newest
     if newest is None:
         return Standing.NEWER
     if newest.image == item.image:
         return Standing.CURRENT
     everything = (*history.waiting, *history.items)
-    if item.pushed and any(known.pushed > item.pushed for known in everything):
+    if item.pushed and any(known.pushed > item.pushed for known in everything if known.repository == item.repository):
         return Standing.OLDER
-    if newest.pushed and item.pushed > newest.pushed:
+    if newest.pushed and item.pushed > newest.pushed and newest.repository == item.repository:
         return Standing.NEWER
     was_there = any(known.image == item.image for known in everything)
     return Standing.UNSURE if was_there else Standing.NEWER
@@ -195,7 +212,7 @@ def arrive(history: TagHistory, item: TagItem, *, held: bool, limit: int) -> Tag
     """Return the history after `item` arrived: recorded, or, while the tag is held, waiting. The head then stays."""
     if not held:
         return record(history, item, limit=limit)[0]
-    if not history.waiting and history.head and _same_place(history.head, item):
+    if not history.waiting and history.head and history.head.place == item.place:
         # What a held tag points at already waits for nothing; that it was asked for again is worth knowing.
         items = _with(history.items, item)
         return history if items is history.items else replace(history, items=items)
@@ -238,7 +255,3 @@ def _behind(items: tuple[TagItem, ...], item: TagItem) -> tuple[TagItem, ...]:
     """Items with a late one before the first that was pushed before it, but never in front."""
     place = next((n for n, known in enumerate(items) if n and known.pushed and known.pushed < item.pushed), len(items))
     return *items[:place], item, *items[place:]
-
-
-def _same_place(a: TagItem, b: TagItem) -> bool:
-    return (a.docker_image_reference, a.image) == (b.docker_image_reference, b.image)

@@ -30,12 +30,15 @@ _FULL: Final = re.compile(rf"v?{_NUMBER}\.{_NUMBER}\.{_NUMBER}{_REST}")
 def wants_import(spec_tag: SpecTag, known: TagHistory) -> bool:
     """Tell whether a tag is to be imported now: its spec asks for what was not tried yet.
 
-    A generation that is absent or 0 asks for it too, once it was given a number.
+    A generation that is absent or 0 asks for it too, once it was given a number; where it cannot be given one, because
+    the spec may not be written, a tag is imported once.
     """
-    if not spec_tag.generation or spec_tag.source() is None:
+    if spec_tag.source() is None:
         return False
     if known.resolved and not known.resolved.asks_the_same(spec_tag.asks()):
         return True
+    if not spec_tag.generation:
+        return known.resolved is None
     return spec_tag.generation > known.observed_generation
 
 

@@ -58,7 +58,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TagSource:
     """A source of a tag.
 
     `name` is a pull spec, TAG or an image of `stream`, by kind; `stream` and `namespace` are "" for a pull spec.
@@ -77,7 +77,7 @@ class Source:
         """The stream that it belongs to; only for a tag or an image of one, and only after `within`."""
         return StreamKey(self.namespace, self.stream)
 
-    def within(self, namespace: str) -> Source:
+    def within(self, namespace: str) -> TagSource:
         """Complete a source of a stream that says no namespace."""
         if self.kind is Kind.DOCKER_IMAGE or self.namespace:
             return self
@@ -105,7 +105,7 @@ def parse_tag(text: str, *, any_tag: bool = False) -> TagName:
     return TagName(namespace, stream, tag)
 
 
-def parse_source(text: str, kind: Kind | None = None) -> Source:
+def parse_source(text: str, kind: Kind | None = None) -> TagSource:
     """Read the source of a tag; its kind from its looks, unless that is said.
 
     | looks                              | kind             |
@@ -123,16 +123,16 @@ def parse_source(text: str, kind: Kind | None = None) -> Source:
             namespace, stream = _split(text, name, "[NAMESPACE/]STREAM@DIGEST")
             if not digest or "@" in digest:
                 raise InvalidName(f"{text!r} names no image of a stream; write [NAMESPACE/]STREAM@DIGEST")
-            return Source(Kind.IMAGE_STREAM_IMAGE, digest, stream, namespace)
+            return TagSource(Kind.IMAGE_STREAM_IMAGE, digest, stream, namespace)
         case Kind.IMAGE_STREAM_TAG:
             found = parse_tag(text)
-            return Source(Kind.IMAGE_STREAM_TAG, found.tag or DEFAULT_TAG, found.stream, found.namespace)
+            return TagSource(Kind.IMAGE_STREAM_TAG, found.tag or DEFAULT_TAG, found.stream, found.namespace)
         case _:
             try:
                 references.parse(text)
             except InvalidReference as error:
                 raise InvalidName(str(error)) from error
-            return Source(Kind.DOCKER_IMAGE, text)
+            return TagSource(Kind.DOCKER_IMAGE, text)
 
 
 def _looks(text: str) -> Kind:

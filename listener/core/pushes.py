@@ -14,20 +14,21 @@ from enum import StrEnum
 from listener.core import conditions, history
 from listener.core.conditions import IMPORT_SUCCESS
 from listener.core.history import Standing, TagItem
-from listener.core.streams import Stream
+from listener.core.streams import Source, Stream
 
 
 @dataclass(frozen=True, slots=True)
 class Push:
     """An image for one tag of a stream.
 
-    `name` is the repository as the stream's owner wrote it, `digest` the image the tag takes, `followed` what was
-    pushed (an index, where `digest` is one of its images). `created` is RFC 3339 in UTC with whole seconds. `pushed`
-    is the registry's time, in the form of `TagItem.pushed`. `is_sure` says that the registry itself has said where the
-    tag stands.
+    `source` is where it was pushed to, `name` that repository as the stream's owner wrote it, `digest` the image that
+    the tag takes, `followed` what was pushed (an index, where `digest` is one of its images). `created` is RFC 3339 in UTC with
+    whole seconds. `pushed` is the registry's time, in the form of `TagItem.pushed`. `is_sure` says that the registry
+    itself has said where the tag stands.
     """
 
     tag: str
+    source: Source
     name: str
     digest: str
     followed: str
@@ -64,11 +65,11 @@ def take(stream: Stream, push: Push, *, limit: int) -> tuple[Stream, Effect]:
     if after is known:
         return stream, Effect.UNCHANGED
     spec_tag = stream.spec_tag(push.tag)
-    if spec_tag and spec_tag.follows() and spec_tag.repository_name() == push.name:
+    if spec_tag and spec_tag.source() == push.source:
         # A push to what the tag follows is as good as its import. One to a repository of the stream's own name is not.
         resolved = replace(spec_tag.asks(), followed=push.followed)
         after = replace(after, resolved=resolved, conditions=conditions.drop(after.conditions, IMPORT_SUCCESS))
-    if _place(known.head) != _place(after.head):
+    if after.head and (known.head is None or known.head.place != after.head.place):
         return stream.with_history(after), Effect.MOVED
     return stream.with_history(after), Effect.WAITS if after.waiting != known.waiting else Effect.UNCHANGED
 
@@ -77,7 +78,3 @@ def time_text(moment: datetime | None) -> str:
     """Write the registry's time of a push as `TagItem.pushed` has it; "" for none. `moment` must be in UTC."""
     # Not strftime, which writes a year before 1000 in less than four digits.
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z" if moment else ""
-
-
-def _place(item: TagItem | None) -> tuple[str, str] | None:
-    return (item.docker_image_reference, item.image) if item else None

@@ -69,12 +69,19 @@ class _Settling:
         for known in self._stream.tags:
             spec_tag = self._spec_tags.get(known.tag)
             if spec_tag is None or spec_tag.hold is None:
-                released = history.release(known, limit=self._limit)
+                released = self._released(known)
                 self._put(replace(released, conditions=conditions.drop(released.conditions, HELD)))
         for spec_tag in self._in_order():
             self._settle_chain(spec_tag)
         after = tuple(self._histories[tag] for tag in sorted(self._histories) if not self._histories[tag].is_empty)
         return self._stream if after == self._stream.tags else replace(self._stream, tags=after)
+
+    def _released(self, known: TagHistory) -> TagHistory:
+        """The history of a tag that is held no longer. It comes to point at the newest now, whenever that arrived."""
+        released = history.release(known, limit=self._limit)
+        if released.head is None or (known.head and known.head.place == released.head.place):
+            return released
+        return replace(released, items=(replace(released.head, created=self._now), *released.items[1:]))
 
     def _in_order(self) -> list[SpecTag]:
         """All spec tags, those last that an image of this stream's own history leads to: any other may bring it."""
@@ -166,7 +173,7 @@ class _Settling:
         prefix = spec_tag.from_name.rpartition("@")[2]
         histories = [self._histories[tag] for tag in sorted(self._histories)] if source is self._stream else source.tags
         known_items = (item for known in histories for item in (*known.items, *known.waiting))
-        items = [item for item in known_items if _has_prefix(item.image, prefix)]
+        items = [item for item in known_items if item.begins(prefix)]
         found = {item.image: item for item in reversed(items)}
         match list(found.values()):
             case []:
@@ -298,11 +305,6 @@ def _is_due(spec_tag: SpecTag, known: TagHistory) -> bool:
 def _source_tag(spec_tag: SpecTag) -> str:
     """The tag that an ImageStreamTag source names: TAG, or STREAM:TAG, where an empty one is latest."""
     return spec_tag.from_name.rpartition(":")[2] or DEFAULT_TAG
-
-
-def _has_prefix(image: str, prefix: str) -> bool:
-    """Whether a digest begins so, with its algorithm or without."""
-    return bool(prefix) and (image.startswith(prefix) or image.partition(":")[2].startswith(prefix))
 
 
 def _names(item: TagItem) -> tuple[str, str]:

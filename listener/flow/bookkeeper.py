@@ -274,7 +274,7 @@ def _changes(before: Stream, after: Stream) -> list[TagChange]:
     changes = []
     for history in after.tags:
         was, now = known[history.tag].head if history.tag in known else None, history.head
-        if now and (was is None or _place(was) != _place(now)):
+        if now and (was is None or was.place != now.place):
             changes.append(TagChange(history.tag, was, now))
     return changes
 
@@ -291,7 +291,3 @@ def _head(stream: Stream, tag: str) -> TagItem:
     head = stream.history(tag).head
     assert head is not None  # noqa: S101 - the tag moved there
     return head
-
-
-def _place(item: TagItem) -> tuple[str, str]:
-    return item.docker_image_reference, item.image

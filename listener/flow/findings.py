@@ -71,7 +71,7 @@ class Follower:
 
     def has_moved(self, known: TagHistory) -> bool:
         """Whether the tag came to point elsewhere since."""
-        return _place(known.newest) != _place(self.newest)
+        return _place(known) != (self.newest.place if self.newest else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ class Findings:
         self.tell(booked.stream, booked.answer)
         if booked.answer and any(finding.follower.spec_tag for finding in findings):
             await self.mark(key)
-        moved = any(_place(each.before.newest) != _place(each.after.newest) for each in booked.answer)
+        moved = any(_place(each.before) != _place(each.after) for each in booked.answer)
         return Stored(moved, tuple(late))
 
     def _applied(self, stream: Stream, finding: Finding) -> TagHistory | None:
@@ -236,5 +236,5 @@ class Findings:
         return self.outcome(stream, spec_tag if follower.spec_tag else None, finding)
 
 
-def _place(item: TagItem | None) -> tuple[str, str] | None:
-    return (item.docker_image_reference, item.image) if item else None
+def _place(known: TagHistory) -> tuple[str, str] | None:
+    return known.newest.place if known.newest else None

@@ -243,10 +243,15 @@ class Importer:
         self._plan_next(source, followers, found, asked_at, errors, moved=stored.moved)
 
     async def _take_repository(self, key: StreamKey) -> None:
-        host = self._host(key)
+        """Import a whole repository, and with it, as OpenShift does, what else the stream has in registries."""
+        stream, host = self._state.streams.get(key), self._host(key)
         changed = await self._repositories.take(key)
-        if host:
-            self._count(host, "failed" if changed is None else "moved" if changed else "unchanged")
+        if stream is None or not host:
+            return
+        self._count(host, "failed" if changed is None else "moved" if changed else "unchanged")
+        for spec_tag in stream.spec_tags:
+            if source := spec_tag.source():
+                self._queue.add(source)
 
     def _count(self, host: str, outcome: str) -> None:
         self._meter.imported(self._known.names.get(host, "other"), outcome)

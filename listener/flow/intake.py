@@ -13,6 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Protocol, TypeVar
 
 import structlog
@@ -37,6 +38,7 @@ T = TypeVar("T")
 # A sender waits for us meanwhile; distribution is told to give up after 2 s.
 _ASK_SECONDS = 1.5
 _SETTLE_SECONDS = 0.3
+_CLOCKS_APART = timedelta(minutes=5)
 
 # What Kubernetes takes as a namespace and as the name of a custom resource.
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -84,12 +86,6 @@ class _Target:
     create: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    push: Push
-    source: Source
-
-
 _Taken = tuple[Push, Effect]
 
 
@@ -122,7 +118,7 @@ class Intake:
 
         To deliver again after that is safe: what was stored is then unchanged.
         """
-        wanted: dict[StreamKey, list[_Wanted]] = defaultdict(list)
+        wanted: dict[StreamKey, list[Push]] = defaultdict(list)
         may_create: set[StreamKey] = set()
         announced: dict[Source, str] = {}
         ignored, refused = list(parsed.ignored), list(parsed.refused)
@@ -146,8 +142,7 @@ class Intake:
             else:
                 announced[source] = event.digest
             for target in targets:
-                push = await self._push(origin, event, event.digest, target, source, arrival)
-                wanted[target.stream].append(_Wanted(push, source))
+                wanted[target.stream].append(await self._push(origin, event, event.digest, target, source, arrival))
                 if target.create:
                     may_create.add(target.stream)
         answers = await asyncio.gather(
@@ -182,17 +177,15 @@ class Intake:
         return Receipt(tuple(moved), tuple(unchanged), tuple(ignored), tuple(refused))
 
     async def _book(
-        self, origin: Origin, key: StreamKey, wanted: Sequence[_Wanted], arrival: Arrival, *, create: bool
+        self, origin: Origin, key: StreamKey, found: Sequence[Push], arrival: Arrival, *, create: bool
     ) -> Booked[tuple[_Taken, ...]] | NotBooked:
         """Store one stream's pushes. What the history alone cannot judge is judged by the registry."""
-        found = [each.push for each in wanted]
         booked = await self._bookkeeper.book(
             key, self._change(found), cause=Cause.PUSH, arrival=arrival, create=create, attest=True
         )
         if not isinstance(booked, Booked) or all(effect is not Effect.UNSURE for _, effect in booked.answer):
             return booked
-        unsure = [each for each, (_, effect) in zip(wanted, booked.answer, strict=True) if effect is Effect.UNSURE]
-        sure = [await self._sure(origin, key, each) for each in unsure]
+        sure = [await self._sure(origin, key, push) for push, effect in booked.answer if effect is Effect.UNSURE]
         again = await self._bookkeeper.book(key, self._change(sure), cause=Cause.PUSH, arrival=arrival, attest=True)
         if not isinstance(again, Booked):
             return again
@@ -217,11 +210,12 @@ class Intake:
         """What is to be stored for one tag. Of an index, a tag may take the image of its platform."""
         push = Push(
             target.tag,
+            source,
             target.name,
             digest,
             followed=digest,
             created=arrival.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            pushed=pushes.time_text(event.timestamp),
+            pushed=_pushed(event, arrival),
         )
         if not (origin.verify and event.media_type and manifests.is_index(event.media_type)):
             return push
@@ -229,9 +223,9 @@ class Intake:
         chosen = await self._asked(source, lambda: self._image(target.stream, target.tag, source, described))
         return replace(push, digest=chosen) if chosen else push
 
-    async def _sure(self, origin: Origin, key: StreamKey, wanted: _Wanted) -> Push:
+    async def _sure(self, origin: Origin, key: StreamKey, push: Push) -> Push:
         """The push as its registry has it by now; as it came, if that is not to be asked, or does not answer."""
-        push, source = wanted.push, wanted.source
+        source = push.source
         believed = replace(push, is_sure=True)
         if not origin.verify:
             return believed
@@ -301,6 +295,12 @@ class Intake:
     def _tell_refused(self, key: StreamKey, reason: str) -> None:
         if stream := self._state.streams.get(key):
             self._recorder.record(Notice(about_stream(key, stream.uid), Reason.PUSH_REFUSED, reason))
+
+
+def _pushed(event: PushEvent, arrival: Arrival) -> str:
+    """The registry's time of a push. One that is yet to come orders nothing: every later push would seem late."""
+    is_to_come = event.timestamp is not None and event.timestamp > arrival.at + _CLOCKS_APART
+    return "" if is_to_come else pushes.time_text(event.timestamp)
 
 
 def _source(origin: Origin, event: PushEvent) -> Source:

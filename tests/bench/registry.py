@@ -1,8 +1,8 @@
 """A registry that answers every HEAD with the same digest, and notes when what was asked for.
 
-`python -m tests.bench.registry DIGEST` runs as a process of its own, so that it has a processor of its own; it prints its
-port. `GET /seen` tells, since the last one, how many questions came and the gaps between questions for the same tag, in
-seconds.
+`python -m tests.bench.registry DIGEST` runs as a process of its own, so that it has a processor of its own; it prints
+its port. `GET /seen` tells, since the last one, how many questions came and the gaps between questions for the same
+tag, in seconds.
 """
 
 from __future__ import annotations

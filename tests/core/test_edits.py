@@ -13,7 +13,7 @@ import pytest
 from listener.core import edits
 from listener.core.edits import Document, EditRefused, Found, Operation, Policies
 from listener.core.history import Condition, TagHistory, TagItem
-from listener.core.names import Kind, Source
+from listener.core.names import Kind, TagSource
 from listener.core.streams import SpecTag, Stream, StreamKey
 
 KEY = StreamKey("shop", "web")
@@ -22,9 +22,9 @@ A, B, C = ("sha256:" + letter * 64 for letter in "abc")
 DEFAULTS = {"importPolicy": {"importMode": "Legacy"}, "referencePolicy": {"type": "Source"}}
 HELD = {"imagestreams.dev/hold": "true"}
 
-IMAGE = Source(Kind.DOCKER_IMAGE, "quay.io/team/web:1")
-TAG = Source(Kind.IMAGE_STREAM_TAG, "latest", "web", "shop")
-FOREIGN = Source(Kind.IMAGE_STREAM_IMAGE, A, "base", "build")
+IMAGE = TagSource(Kind.DOCKER_IMAGE, "quay.io/team/web:1")
+TAG = TagSource(Kind.IMAGE_STREAM_TAG, "latest", "web", "shop")
+FOREIGN = TagSource(Kind.IMAGE_STREAM_IMAGE, A, "base", "build")
 
 # As an owner may have written it, with what the API server adds.
 OWNED = {
@@ -182,7 +182,7 @@ def patched(before: Document, operations: tuple[Operation, ...]) -> Any:
     ],
 )
 def test_a_tag_gets_another_source_and_keeps_the_rest(
-    before: Document | None, source: Source, options: Mapping[str, Any], expected: Document
+    before: Document | None, source: TagSource, options: Mapping[str, Any], expected: Document
 ) -> None:
     given = deepcopy(before)
     all_options = {"reference": False, "policies": Policies(), **options}
@@ -406,12 +406,12 @@ def test_whether_a_repository_was_tried(is_checked: bool, generation: int | None
 
 def test_a_tag_is_pinned_to_the_image_that_it_points_at() -> None:
     known = stream(tags=(TagHistory("latest", (item(B), item(A))),))
-    assert edits.pinned(TAG, known) == Source(Kind.IMAGE_STREAM_IMAGE, B, "web", "shop")
+    assert edits.pinned(TAG, known) == TagSource(Kind.IMAGE_STREAM_IMAGE, B, "web", "shop")
 
 
 def test_a_tag_that_records_a_name_is_pinned_to_that_name() -> None:
     known = stream(tags=(TagHistory("latest", (item("", reference="quay.io/team/web:1"),)),))
-    assert edits.pinned(TAG, known) == Source(Kind.DOCKER_IMAGE, "quay.io/team/web:1")
+    assert edits.pinned(TAG, known) == TagSource(Kind.DOCKER_IMAGE, "quay.io/team/web:1")
 
 
 @pytest.mark.parametrize("tags", [(), (TagHistory("latest", waiting=(item(A),)),)], ids=["unknown", "only waiting"])

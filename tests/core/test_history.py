@@ -233,6 +233,12 @@ class TestStanding:
                 Standing.UNSURE,
                 id="where a held tag is, no times at all",
             ),
+            pytest.param(
+                TagHistory("t", (replace(pushed("a", "05"), docker_image_reference=f"other.io/web@{'a' * 64}"),)),
+                pushed("c", "04"),
+                Standing.NEWER,
+                id="by the clock of another registry",
+            ),
         ],
     )
     def test_of_a_push_to_what_is_known(self, known: TagHistory, arriving: TagItem, expected: Standing) -> None:

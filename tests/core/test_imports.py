@@ -63,7 +63,7 @@ class TestWhatIsWanted:
         ("spec_tag", "known", "expected"),
         [
             pytest.param(image(), TagHistory("x"), True, id="new"),
-            pytest.param(image(generation=None), TagHistory("x"), False, id="new, without a number"),
+            pytest.param(image(generation=None), TagHistory("x"), True, id="new, without a number"),
             pytest.param(image(generation=0), DONE, False, id="asked for, without a number"),
             pytest.param(image(), DONE, False, id="done"),
             pytest.param(image(generation=2), DONE, True, id="asked for again"),

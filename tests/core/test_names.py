@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from listener.core import names
-from listener.core.names import InvalidName, Kind, Source, TagName
+from listener.core.names import InvalidName, Kind, TagName, TagSource
 from listener.core.streams import StreamKey
 
 DIGEST = "sha256:" + "a" * 64
@@ -63,21 +63,25 @@ def test_a_name_without_a_namespace_is_completed_and_one_with_a_namespace_stays(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        pytest.param("web:1", Source(Kind.IMAGE_STREAM_TAG, "1", "web"), id="a tag of a stream"),
-        pytest.param("shop/web:1", Source(Kind.IMAGE_STREAM_TAG, "1", "web", "shop"), id="a tag of another namespace"),
-        pytest.param(f"web@{DIGEST}", Source(Kind.IMAGE_STREAM_IMAGE, DIGEST, "web"), id="an image of a stream"),
+        pytest.param("web:1", TagSource(Kind.IMAGE_STREAM_TAG, "1", "web"), id="a tag of a stream"),
         pytest.param(
-            "shop/web@sha256:ab", Source(Kind.IMAGE_STREAM_IMAGE, "sha256:ab", "web", "shop"), id="half a digest"
+            "shop/web:1", TagSource(Kind.IMAGE_STREAM_TAG, "1", "web", "shop"), id="a tag of another namespace"
         ),
-        pytest.param("ruby", Source(Kind.DOCKER_IMAGE, "ruby"), id="a name alone"),
-        pytest.param("library/ruby", Source(Kind.DOCKER_IMAGE, "library/ruby"), id="a path alone"),
-        pytest.param("quay.io/team/web:1", Source(Kind.DOCKER_IMAGE, "quay.io/team/web:1"), id="a registry by its dot"),
-        pytest.param("r:5000/web:1", Source(Kind.DOCKER_IMAGE, "r:5000/web:1"), id="a registry by its port"),
-        pytest.param("localhost/web:1", Source(Kind.DOCKER_IMAGE, "localhost/web:1"), id="localhost"),
-        pytest.param(f"quay.io/web@{DIGEST}", Source(Kind.DOCKER_IMAGE, f"quay.io/web@{DIGEST}"), id="by digest"),
+        pytest.param(f"web@{DIGEST}", TagSource(Kind.IMAGE_STREAM_IMAGE, DIGEST, "web"), id="an image of a stream"),
+        pytest.param(
+            "shop/web@sha256:ab", TagSource(Kind.IMAGE_STREAM_IMAGE, "sha256:ab", "web", "shop"), id="half a digest"
+        ),
+        pytest.param("ruby", TagSource(Kind.DOCKER_IMAGE, "ruby"), id="a name alone"),
+        pytest.param("library/ruby", TagSource(Kind.DOCKER_IMAGE, "library/ruby"), id="a path alone"),
+        pytest.param(
+            "quay.io/team/web:1", TagSource(Kind.DOCKER_IMAGE, "quay.io/team/web:1"), id="a registry by its dot"
+        ),
+        pytest.param("r:5000/web:1", TagSource(Kind.DOCKER_IMAGE, "r:5000/web:1"), id="a registry by its port"),
+        pytest.param("localhost/web:1", TagSource(Kind.DOCKER_IMAGE, "localhost/web:1"), id="localhost"),
+        pytest.param(f"quay.io/web@{DIGEST}", TagSource(Kind.DOCKER_IMAGE, f"quay.io/web@{DIGEST}"), id="by digest"),
     ],
 )
-def test_the_kind_of_a_source_by_its_looks(text: str, expected: Source) -> None:
+def test_the_kind_of_a_source_by_its_looks(text: str, expected: TagSource) -> None:
     assert names.parse_source(text) == expected
 
 
@@ -85,15 +89,18 @@ def test_the_kind_of_a_source_by_its_looks(text: str, expected: Source) -> None:
     ("text", "kind", "expected"),
     [
         pytest.param(
-            "web:1", Kind.DOCKER_IMAGE, Source(Kind.DOCKER_IMAGE, "web:1"), id="an image of the default registry"
+            "web:1", Kind.DOCKER_IMAGE, TagSource(Kind.DOCKER_IMAGE, "web:1"), id="an image of the default registry"
         ),
-        pytest.param("web", Kind.IMAGE_STREAM_TAG, Source(Kind.IMAGE_STREAM_TAG, "latest", "web"), id="latest"),
+        pytest.param("web", Kind.IMAGE_STREAM_TAG, TagSource(Kind.IMAGE_STREAM_TAG, "latest", "web"), id="latest"),
         pytest.param(
-            "web@ab", Kind.IMAGE_STREAM_IMAGE, Source(Kind.IMAGE_STREAM_IMAGE, "ab", "web"), id="an image of a stream"
+            "web@ab",
+            Kind.IMAGE_STREAM_IMAGE,
+            TagSource(Kind.IMAGE_STREAM_IMAGE, "ab", "web"),
+            id="an image of a stream",
         ),
     ],
 )
-def test_the_kind_of_a_source_as_it_is_said(text: str, kind: Kind, expected: Source) -> None:
+def test_the_kind_of_a_source_as_it_is_said(text: str, kind: Kind, expected: TagSource) -> None:
     assert names.parse_source(text, kind) == expected
 
 

@@ -13,7 +13,8 @@ from listener.core.history import TagHistory
 from listener.core.outcomes import End, Outcome
 from listener.core.pushes import Effect, Push
 from listener.core.receipts import Arrival
-from listener.core.streams import SpecTag, Stream, StreamKey
+from listener.core.references import Reference
+from listener.core.streams import Source, SpecTag, Stream, StreamKey
 from listener.errors import ClusterRefused, ClusterUnavailable
 from listener.flow.bookkeeper import Booked, Bookkeeper, Cause, NotBooked
 from listener.flow.state import State
@@ -40,6 +41,9 @@ def cluster() -> FakeCluster:
 @pytest.fixture
 def state() -> State:
     return State()
+
+
+SOURCE = Source.of(Reference("r.example", "shop/web", "latest"))
 
 
 class Books(Bookkeeper):
@@ -75,13 +79,13 @@ def known(cluster: FakeCluster, state: State, given: Stream) -> Stream:
 
 
 def entry(tag: str, letter: str) -> Push:
-    return Push(tag, REPOSITORY, digest(letter), digest(letter), "2026-01-01T00:00:00Z")
+    return Push(tag, SOURCE, REPOSITORY, digest(letter), digest(letter), "2026-01-01T00:00:00Z")
 
 
 def numbered(tag: str, number: int) -> Push:
     """One of many different images."""
     image = f"sha256:{number:064x}"
-    return Push(tag, REPOSITORY, image, image, "2026-01-01T00:00:00Z")
+    return Push(tag, SOURCE, REPOSITORY, image, image, "2026-01-01T00:00:00Z")
 
 
 def images(found: Stream, tag: str) -> list[str]:

@@ -99,7 +99,7 @@ def push(
     media_type: str | None = None,
 ) -> PushEvent:
     """`second` is the registry's time of the push, None where it tells none."""
-    pushed = None if second is None else datetime(2026, 1, 1, 12, 0, second, tzinfo=UTC)
+    pushed = None if second is None else datetime(2025, 12, 31, 12, 0, second, tzinfo=UTC)
     return PushEvent(registry, repository, tag, digest(letter) if letter else None, media_type, pushed, None, None)
 
 
@@ -410,3 +410,12 @@ async def test_a_tag_takes_of_a_pushed_index_what_its_import_would(world: World,
     assert [item.image for item in found.items] == [digest(expected)]
     assert found.resolved is not None
     assert found.resolved.followed == digest("a")
+
+
+async def test_a_time_that_is_yet_to_come_orders_nothing(world: World) -> None:
+    """A registry whose clock is hours ahead would otherwise make every later push seem late, once it is set right."""
+    world.put(stream())
+    ahead = replace(push(letter="a"), timestamp=datetime(2026, 1, 1, 8, tzinfo=UTC))
+    await world.take(ahead)
+    await world.take(push(letter="b", second=1))
+    assert history(world) == "ba"
