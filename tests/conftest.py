@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from tests import real_parts
 from tests.real_parts import DockerRegistry, NotificationEndpoint, Skopeo
@@ -74,6 +75,19 @@ def docker_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
             return running.enter_context(real_parts.docker_registry(folder, *endpoints, **options))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def ca() -> trustme.CA:
+    """Who certifies the servers of these tests, and is known to nobody else."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(ca: trustme.CA, tmp_path: Path) -> Path:
+    file = tmp_path / "ca.pem"
+    ca.cert_pem.write_to_path(file)
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -21,10 +21,10 @@ from listener.core.streams import Source, Stream
 class Push:
     """An image for one tag of a stream.
 
-    `source` is where it was pushed to, `name` that repository as the stream's owner wrote it, `digest` the image that
-    the tag takes, `followed` what was pushed (an index, where `digest` is one of its images). `created` is RFC 3339 in UTC with
-    whole seconds. `pushed` is the registry's time, in the form of `TagItem.pushed`. `is_sure` says that the registry
-    itself has said where the tag stands.
+    `source` is where it was pushed to, `name` that repository as the stream's owner wrote it. `digest` is the image
+    that the tag takes, `followed` what was pushed (an index, where `digest` is one of its images). `created` is
+    RFC 3339 in UTC with whole seconds. `pushed` is the registry's time, in the form of `TagItem.pushed`. `is_sure` says
+    that the registry itself has said where the tag stands.
     """
 
     tag: str

@@ -34,14 +34,17 @@ class _Annotations(_Struct):
     alpha: str | None = msgspec.field(name=triggers.ALPHA_ANNOTATION, default=None)
 
 
-class Metadata(_Struct):
-    """The part of `metadata` that anybody here reads."""
-
+class _ObjectMetadata(_Struct):
     name: str
     uid: str = ""
     namespace: str = ""
     resource_version: str = ""
     generation: int | None = None
+
+
+class Metadata(_ObjectMetadata):
+    """The part of a workload's `metadata` that anybody here reads."""
+
     annotations: _Annotations | None = None
 
 
@@ -87,12 +90,7 @@ class _StreamAnnotations(_Struct):
     shared_with: str | None = msgspec.field(name=streams.SHARED_WITH, default=None)
 
 
-class _StreamMetadata(_Struct):
-    name: str
-    uid: str = ""
-    namespace: str = ""
-    resource_version: str = ""
-    generation: int | None = None
+class _StreamMetadata(_ObjectMetadata):
     annotations: _StreamAnnotations | None = None
 
 

@@ -287,11 +287,6 @@ async def test_it_is_asked_again_when_the_time_is_over(registry: Registry) -> No
 # TLS
 
 
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
 def certificate(ca: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert(name).configure_cert(context)
@@ -304,13 +299,6 @@ async def secure(ca: trustme.CA) -> AsyncIterator[Registry]:
     found.push("app", "1", manifest("a"))
     async with running(found, tls=certificate(ca)):
         yield found
-
-
-@pytest.fixture
-def ca_file(ca: trustme.CA, tmp_path: Path) -> Path:
-    file = tmp_path / "ca.pem"
-    ca.cert_pem.write_to_path(file)
-    return file
 
 
 async def test_a_ca_file_is_believed_for_its_host(secure: Registry, ca_file: Path) -> None:

@@ -32,18 +32,6 @@ SINGLE = images.make_image("one")
 BOTH = images.make_index(images.make_image("amd"), images.make_image("arm", architecture="arm64"))
 
 
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(ca: trustme.CA, tmp_path: Path) -> Path:
-    file = tmp_path / "ca.pem"
-    ca.cert_pem.write_to_path(file)
-    return file
-
-
 async def push(skopeo: Skopeo, folder: Path, found: Image, pull_spec: str, *options: str) -> None:
     layout = folder / found.digest.removeprefix("sha256:")
     if not layout.exists():

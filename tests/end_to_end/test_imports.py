@@ -158,18 +158,6 @@ async def test_a_whole_repository_becomes_tags_of_the_stream(
 
 
 @pytest.fixture
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(ca: trustme.CA, tmp_path: Path) -> Path:
-    file = tmp_path / "ca.pem"
-    ca.cert_pem.write_to_path(file)
-    return file
-
-
-@pytest.fixture
 async def token_server(ca: trustme.CA) -> AsyncIterator[SigningTokenServer]:
     server = SigningTokenServer(logins={USER: PASSWORD}, certificate=ca.issue_cert("the-issuer.example"))
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
