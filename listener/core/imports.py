@@ -46,13 +46,20 @@ def number_generations(stream: Stream) -> tuple[Mapping[str, object], ...]:
     """Return the JSON Patch that gives each spec tag without a generation the one the stream is about to have.
 
     Kubernetes counts a stream's generation by itself, up by one for this very patch, so what is stored is what
-    OpenShift's server would have stored. Empty if there is nothing to number.
+    OpenShift's server would have stored. A tag that came with a greater one, from another cluster, gets one that is
+    greater still: else it would count as observed. Empty if there is nothing to number.
     """
     wanting = [n for n, spec_tag in enumerate(stream.spec_tags) if not spec_tag.generation]
     if not wanting:
         return ()
+    observed = {known.tag: known.observed_generation for known in stream.tags}
     return unchanged(stream), *(
-        {"op": "add", "path": f"/spec/tags/{n}/generation", "value": stream.generation + 1} for n in wanting
+        {
+            "op": "add",
+            "path": f"/spec/tags/{n}/generation",
+            "value": max(stream.generation, observed.get(stream.spec_tags[n].name, 0)) + 1,
+        }
+        for n in wanting
     )
 
 
@@ -96,6 +103,14 @@ def failure(known: TagHistory) -> Problem | None:
     """Return why the last import failed, None if it did not."""
     condition = known.condition(IMPORT_SUCCESS)
     return _problem(condition.reason) if condition and condition.status == "False" else None
+
+
+def unfinished(stream: Stream) -> Problem | None:
+    """Return why a tag of the stream's repository that has no spec tag yet could not be imported, if one could not."""
+    if stream.whole_repository() is None:
+        return None
+    named = {spec_tag.name for spec_tag in stream.spec_tags}
+    return next((why for known in stream.tags if known.tag not in named and (why := failure(known))), None)
 
 
 def repository_failure(stream: Stream) -> Problem | None:

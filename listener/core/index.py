@@ -13,22 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from listener.core.streams import Repository, Stream, StreamKey
+from listener.core.streams import Repository, Source, Stream, StreamKey
+from listener.core.versions import is_newer
 from listener.core.workloads import Workload, WorkloadKey
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
-
-
-def is_newer(a: str, b: str) -> bool:
-    """Tell whether resource version `a` is newer than `b` of the same object.
-
-    Compared as integers: documented to be comparable since Kubernetes 1.35, and true of every version before. What is
-    no integer is treated as newer, for to take a state twice is harmless and to miss one is not.
-    """
-    if not (a.isdecimal() and b.isdecimal()):
-        return True
-    return int(a) > int(b)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +38,7 @@ class StreamIndex:
         self._streams: dict[StreamKey, Stream] = {}
         self._fed_by: dict[Repository, set[StreamKey]] = {}
         self._followers: dict[StreamKey, set[StreamKey]] = {}
+        self._importing: dict[Source, set[tuple[StreamKey, str]]] = {}
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -67,6 +58,10 @@ class StreamIndex:
             _add(self._fed_by, stream.repositories(), stream.key)
             _drop(self._followers, before.sources() if before else (), stream.key)
             _add(self._followers, stream.sources(), stream.key)
+            for source, tag in _imported(before):
+                _drop(self._importing, [source], tag)
+            for source, tag in _imported(stream):
+                _add(self._importing, [source], tag)
         was, now = before.resolve_all() if before else {}, stream.resolve_all()
         moved = frozenset(tag for tag in was.keys() | now.keys() if was.get(tag) != now.get(tag))
         is_seen = before is None or _shown(before) != _shown(stream)
@@ -79,11 +74,17 @@ class StreamIndex:
             return StreamNews()
         _drop(self._fed_by, stream.repositories(), key)
         _drop(self._followers, stream.sources(), key)
+        for source, tag in _imported(stream):
+            _drop(self._importing, [source], tag)
         return StreamNews(frozenset(stream.resolve_all()), self.followers(key))
 
     def followers(self, key: StreamKey) -> frozenset[StreamKey]:
         """Return the other streams with tags that come from this one, whether it exists or not."""
         return frozenset(self._followers.get(key, ()))
+
+    def importing(self, source: Source) -> frozenset[tuple[StreamKey, str]]:
+        """Return the tags, by stream and name, whose spec imports an image of a registry."""
+        return frozenset(self._importing.get(source, ()))
 
     def get(self, key: StreamKey) -> Stream | None:
         """Return the stream as last seen."""
@@ -152,6 +153,13 @@ class WorkloadIndex:
     def invalid(self) -> Mapping[str, int]:
         """Return how many workloads of each kind have a trigger that cannot be followed."""
         return Counter(key.kind for key, workload in self._workloads.items() if workload.triggers.problems)
+
+
+def _imported(stream: Stream | None) -> Iterable[tuple[Source, tuple[StreamKey, str]]]:
+    """The images that a stream's spec tags import, and which tags do."""
+    for spec_tag in stream.spec_tags if stream else ():
+        if stream and (source := spec_tag.source()):
+            yield source, (stream.key, spec_tag.name)
 
 
 def _shown(stream: Stream) -> tuple[object, ...]:

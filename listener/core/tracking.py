@@ -74,7 +74,12 @@ class _Settling:
         for spec_tag in self._in_order():
             self._settle_chain(spec_tag)
         after = tuple(self._histories[tag] for tag in sorted(self._histories) if not self._histories[tag].is_empty)
-        return self._stream if after == self._stream.tags else replace(self._stream, tags=after)
+        said = self._stream.conditions
+        if self._stream.whole_repository() is None:
+            said = conditions.drop(said, IMPORT_SUCCESS)  # of a repository that the stream takes no more
+        if (after, said) == (self._stream.tags, self._stream.conditions):
+            return self._stream
+        return replace(self._stream, tags=after, conditions=said)
 
     def _released(self, known: TagHistory) -> TagHistory:
         """The history of a tag that is held no longer. It comes to point at the newest now, whenever that arrived."""

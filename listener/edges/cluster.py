@@ -226,10 +226,10 @@ class Cluster:
         path = _path(STREAMS_PATH, "imagestreams", key.namespace, key.name, *rest)
         return await self._write("PATCH", path, operations, "application/json-patch+json", objects.read_stream)
 
-    async def annotate_stream(self, key: StreamKey, annotations: Mapping[str, str]) -> Outcome[Stream]:
-        """Set annotations of a stream, whatever else was changed on it meanwhile."""
-        path = _path(STREAMS_PATH, "imagestreams", key.namespace, key.name)
-        body = {"metadata": {"annotations": annotations}}
+    async def annotate_stream(self, stream: Stream, annotations: Mapping[str, str]) -> Outcome[Stream]:
+        """Set annotations of a stream, if it is still at the resource version of `stream`; else STALE."""
+        path = _path(STREAMS_PATH, "imagestreams", stream.key.namespace, stream.key.name)
+        body = {"metadata": {"resourceVersion": stream.resource_version, "annotations": annotations}}
         return await self._write("PATCH", path, body, "application/merge-patch+json", objects.read_stream)
 
     async def patch_workload(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -19,19 +19,12 @@ from listener.core import conditions, imports
 from listener.core.conditions import Problem
 from listener.core.history import TagHistory, TagItem
 from listener.core.notices import Notice, Reason, about_stream
-from listener.core.outcomes import End, Outcome
-from listener.core.streams import REPOSITORY_CHECK, SpecTag, Stream, StreamKey
-from listener.errors import RegistryError
+from listener.core.streams import SpecTag, Stream, StreamKey
+from listener.errors import ClusterError, RegistryError
 from listener.flow.bookkeeper import Booked, Bookkeeper, Cause
 from listener.flow.state import State
 
 log = structlog.get_logger()
-
-
-class StreamStore(Protocol):
-    """The cluster, as far as an import leaves its mark on a stream."""
-
-    async def annotate_stream(self, key: StreamKey, annotations: Mapping[str, str]) -> Outcome[Stream]: ...
 
 
 class Recorder(Protocol):
@@ -91,10 +84,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of findings. `late` are followers that had moved meanwhile: they are to be asked for again."""
+    """What became of findings.
+
+    `late` are followers that had moved meanwhile: they are to be asked for again. `changed` are the streams where an
+    import changed something. `failure` is why some could not be stored now; the others are.
+    """
 
     moved: bool = False
     late: tuple[Follower, ...] = ()
+    changed: tuple[StreamKey, ...] = ()
+    failure: ClusterError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,6 @@ class Findings:
 
     def __init__(
         self,
-        store: StreamStore,
         state: State,
         bookkeeper: Bookkeeper,
         recorder: Recorder,
@@ -118,7 +116,6 @@ class Findings:
         *,
         history_limit: int,
     ) -> None:
-        self._store = store
         self._state = state
         self._bookkeeper = bookkeeper
         self._recorder = recorder
@@ -126,7 +123,7 @@ class Findings:
         self._limit = history_limit
 
     async def store(self, findings: Sequence[Finding]) -> Stored:
-        """Write what changes, stream by stream. Raises ClusterUnavailable."""
+        """Write what changes, stream by stream; one that cannot be written does not keep the others from it."""
         by_stream: dict[StreamKey, list[Finding]] = defaultdict(list)
         for finding in findings:
             if self._is_news(finding):
@@ -134,7 +131,12 @@ class Findings:
         if not by_stream:
             return Stored()
         stored = await asyncio.gather(*(self._store_for(key, found) for key, found in by_stream.items()))
-        return Stored(any(each.moved for each in stored), tuple(late for each in stored for late in each.late))
+        return Stored(
+            any(each.moved for each in stored),
+            tuple(late for each in stored for late in each.late),
+            tuple(key for each in stored for key in each.changed),
+            next((each.failure for each in stored if each.failure), None),
+        )
 
     def outcome(self, stream: Stream, spec_tag: SpecTag | None, finding: Finding) -> TagHistory:
         """Return what a finding makes of a tag's history: the very same one if it is no news."""
@@ -176,16 +178,6 @@ class Findings:
                 message = f"{tag} could not be imported: {now.reason}: {now.message}"
                 self._recorder.record(Notice(subject, Reason.IMPORT_FAILED, message))
 
-    async def mark(self, key: StreamKey) -> bool:
-        """Say on the stream that an import was tried, and when, as OpenShift does; tell whether that is stored."""
-        outcome = await self._store.annotate_stream(key, {REPOSITORY_CHECK: self.now()})
-        if outcome.end is End.APPLIED and outcome.stored:
-            self._state.put_stream(outcome.stored)
-        elif outcome.end is not End.GONE:
-            log.warning("import.unmarked", stream=str(key), reason=outcome.message)
-            return False
-        return True
-
     def now(self) -> str:
         """The time, as streams hold it."""
         return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -211,15 +203,17 @@ class Findings:
                     written.append(Written(before, after))
             return stream, written
 
-        booked = await self._bookkeeper.book(key, change, cause=Cause.IMPORT)
+        try:
+            booked = await self._bookkeeper.book(key, change, cause=Cause.IMPORT)
+        except ClusterError as failure:
+            return Stored(failure=failure)
         if not isinstance(booked, Booked):
             log.warning("import.refused", stream=str(key), reason=booked.reason)
             return Stored()
         self.tell(booked.stream, booked.answer)
-        if booked.answer and any(finding.follower.spec_tag for finding in findings):
-            await self.mark(key)
+        is_import = bool(booked.answer) and any(finding.follower.spec_tag for finding in findings)
         moved = any(_place(each.before) != _place(each.after) for each in booked.answer)
-        return Stored(moved, tuple(late))
+        return Stored(moved, tuple(late), (key,) if is_import else ())
 
     def _applied(self, stream: Stream, finding: Finding) -> TagHistory | None:
         """The tag's history after a finding, the very same one if nothing changes, None if the finding is too late."""

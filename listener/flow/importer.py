@@ -16,23 +16,24 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
 from listener.core import imports
 from listener.core.conditions import Problem
-from listener.core.manifests import Described
+from listener.core.history import TagHistory
 from listener.core.polling import Bounds, Pace
 from listener.core.references import Reference
 from listener.core.streams import Repository, Source, SpecTag, Stream, StreamKey
 from listener.errors import ClusterError, RegistryError, RegistryUnavailable
-from listener.flow import findings, repositories
+from listener.flow import marks, repositories
 from listener.flow.backoff import Backoff
 from listener.flow.bookkeeper import Bookkeeper
 from listener.flow.findings import Finding, Findings, Follower, Recorder
 from listener.flow.inquiry import Access, Inquiry
 from listener.flow.lanes import Lanes
+from listener.flow.marks import Marks
 from listener.flow.queue import KeyQueue
 from listener.flow.repositories import Repositories
 from listener.flow.state import State
@@ -43,16 +44,27 @@ _CONFIRM_SECONDS = 1.0  # registries move a tag some milliseconds after their ho
 _FRESH_SECONDS = 30.0  # so long after a hook one answer alone moves nothing
 _GRACE_SECONDS = 30.0  # so long a hook may lag behind a poll that was faster
 _JITTER = 0.1
+_NO_ACCESS = Problem.UNAUTHORIZED
 LANE_WIDTH = 16  # questions to one host at once
 # A registry that is away comes back in seconds or minutes; a missing image or secret waits for somebody.
 _SOON, _LATER = (2.0, 300.0), (60.0, 3600.0)
-_RETRIED = {Problem.INTERNAL_ERROR: _SOON, Problem.NOT_FOUND: _LATER, Problem.UNAUTHORIZED: _LATER}
+# Names that are none stay so; everything else somebody may mend, here or there.
+_RETRIED = {problem: _LATER for problem in Problem if problem is not Problem.INVALID} | {Problem.INTERNAL_ERROR: _SOON}
+_TROUBLE = (5.0, 300.0)  # between tries while the cluster cannot be read or written
+_MARK_SECONDS = 1.0  # imports of many tags of a stream leave one mark
 
-Job = Source | StreamKey
-"""A source, or a stream whose whole repository is to be imported."""
+
+class Mark(NamedTuple):
+    """A stream whose imports have changed something, which is to be noted on it."""
+
+    stream: StreamKey
 
 
-class StreamStore(findings.StreamStore, repositories.StreamStore, Protocol):
+Job = Source | StreamKey | Mark
+"""A source to ask for; a stream whose whole repository is to be imported; a stream to be marked."""
+
+
+class StreamStore(marks.StreamStore, repositories.StreamStore, Protocol):
     """The cluster, as far as an import writes to the spec and the annotations of streams."""
 
 
@@ -68,6 +80,14 @@ class Known:
 
     names: Mapping[str, str]
     integrated: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What a registry answered instead, and to whom."""
+
+    error: RegistryError
+    access: Access
 
 
 @dataclass(slots=True)
@@ -109,20 +129,23 @@ class Importer:
         self._bounds = bounds
         self._uniform = uniform
         self._queue = KeyQueue[Job]()
-        self._lanes = Lanes(self._queue, self._host, self._work, width=LANE_WIDTH)
-        self._findings = Findings(store, state, bookkeeper, recorder, now, history_limit=history_limit)
+        self._lanes = Lanes(self._queue, self._place, self._work, width=LANE_WIDTH)
+        self._findings = Findings(state, bookkeeper, recorder, now, history_limit=history_limit)
+        self._marks = Marks(store, state, now)
         self._repositories = Repositories(
             store,
             state,
             bookkeeper,
             inquiry,
             self._findings,
+            self._marks,
             recorder,
             self._queue,
             self._backoff,
             max_tags=max_tags,
         )
         self._sources: dict[Source, _Watched] = {}
+        self._troubles: dict[Job, Backoff] = {}
 
     def __len__(self) -> int:
         """How many questions wait or are under way, those not counted that are not due yet."""
@@ -134,11 +157,12 @@ class Importer:
     def look(self, stream: Stream) -> None:
         """See to it that what a stream wants from registries is asked for, now or when it is due."""
         self._repositories.look(stream)
+        histories = {known.tag: known for known in stream.tags}
         for spec_tag in stream.spec_tags:
             source = spec_tag.source()
             if source is None:
                 continue
-            known = stream.history(spec_tag.name)
+            known = histories.get(spec_tag.name) or TagHistory(spec_tag.name)
             failure = imports.failure(known)
             if imports.wants_import(spec_tag, known):
                 self._queue.add(source)
@@ -190,26 +214,41 @@ class Importer:
 
     # What
 
-    def _host(self, job: Job) -> str:
+    def _place(self, job: Job) -> tuple[str, str]:
+        """The host that is asked, "" for our own cluster, and the namespace whose work it is: one that follows it."""
         if isinstance(job, Source):
-            return job.registry
+            followers = self._state.streams.importing(job)
+            return job.registry, min(followers)[0].namespace if followers else ""
+        if isinstance(job, Mark):
+            return "", job.stream.namespace
         stream = self._state.streams.get(job)
         whole = stream.whole_repository() if stream else None
-        return Source.of(whole).registry if whole else ""
+        return Source.of(whole).registry if whole else "", job.namespace
 
     async def _work(self, job: Job) -> None:
         try:
-            if isinstance(job, Source):
-                await self._ask(job)
-            else:
-                await self._take_repository(job)
+            await self._do(job)
         except ClusterError as error:
-            log.warning("import.unstored", source=str(job), reason=str(error))
-            self._queue.add_after(job, self._jittered(5))
+            log.warning("import.unstored", job=_name(job), reason=str(error))
+            self._later(job)
         except Exception:
-            # Our bug. This source fails loudly and comes again later; the others go on.
-            log.exception("import.bug", source=str(job))
-            self._queue.add_after(job, self._jittered(60))
+            # Our bug. This job fails loudly and comes again later; the others go on.
+            log.exception("import.bug", job=_name(job))
+            self._later(job)
+        else:
+            self._troubles.pop(job, None)
+
+    async def _do(self, job: Job) -> None:
+        if isinstance(job, Source):
+            await self._ask(job)
+        elif isinstance(job, Mark):
+            await self._marks.import_changed(job.stream)
+        else:
+            await self._take_repository(job)
+
+    def _later(self, job: Job) -> None:
+        backoff = self._troubles.setdefault(job, Backoff(*_TROUBLE, self._uniform))
+        self._queue.add_after(job, backoff.next())
 
     async def _ask(self, source: Source) -> None:
         asked_at = asyncio.get_running_loop().time()
@@ -218,19 +257,14 @@ class Importer:
             self._sources.pop(source, None)
             return
         found: list[Finding] = []
-        reference = source.reference
         answers: list[str] = []
-        errors: list[RegistryError] = []
-        for access, asking in (await self._by_access(reference, followers)).items():
-            try:
-                described = await self._inquiry.head(reference, access)
-            except RegistryError as error:
-                errors.append(error)
-                found += [Finding(follower, error=error) for follower in asking]
-                self._forget_secrets(error, asking)
-                continue
-            answers.append(described.digest)
-            found += [await self._finding(reference, described, follower, access) for follower in asking]
+        failures: list[_Failure] = []
+        for access, asking in (await self._by_access(source.reference, followers)).items():
+            heard = await self._heard(source.reference, access, asking)
+            found += heard
+            answers += sorted({finding.followed for finding in heard if finding.followed})
+            failures += [_Failure(finding.error, access) for finding in heard if finding.error]
+            self._forget_secrets(heard)
         if answers and self._is_too_early(source, found, " ".join(answers)):
             self._queue.add_after(source, _CONFIRM_SECONDS)
             return
@@ -239,12 +273,16 @@ class Importer:
             # The tag moved while we asked: what we heard may be older than that.
             if late.spec_tag and (again := late.spec_tag.source()):
                 self._queue.add_after(again, _CONFIRM_SECONDS)
-        self._count(source.registry, "failed" if errors else "moved" if stored.moved else "unchanged")
-        self._plan_next(source, followers, found, asked_at, errors, moved=stored.moved)
+        for key in stored.changed:
+            self._queue.add_after(Mark(key), _MARK_SECONDS)
+        self._count(source.registry, "failed" if failures else "moved" if stored.moved else "unchanged")
+        self._plan_next(source, followers, found, asked_at, failures, moved=stored.moved)
+        if stored.failure:
+            raise stored.failure
 
     async def _take_repository(self, key: StreamKey) -> None:
         """Import a whole repository, and with it, as OpenShift does, what else the stream has in registries."""
-        stream, host = self._state.streams.get(key), self._host(key)
+        stream, (host, _) = self._state.streams.get(key), self._place(key)
         changed = await self._repositories.take(key)
         if stream is None or not host:
             return
@@ -267,31 +305,45 @@ class Importer:
             found[ways[way]].append(follower)
         return found
 
-    async def _finding(self, reference: Reference, described: Described, follower: Follower, access: Access) -> Finding:
-        if follower.spec_tag is None:
-            return Finding(follower, described.digest, described.digest)
+    async def _heard(self, reference: Reference, access: Access, followers: Sequence[Follower]) -> list[Finding]:
+        """What the registry says to those who ask in one way: of an index once for each wish."""
         try:
-            digest = await self._inquiry.image(reference, described, follower.spec_tag, access)
+            described = await self._inquiry.head(reference, access)
         except RegistryError as error:
-            return Finding(follower, error=error)
-        return Finding(follower, digest, described.digest)
+            return [Finding(follower, error=error) for follower in followers]
+        chosen: dict[tuple[str, str, str], str | RegistryError] = {}
+        found = []
+        for follower in followers:
+            spec_tag = follower.spec_tag
+            if spec_tag is None:
+                found.append(Finding(follower, described.digest, described.digest))
+                continue
+            wish = (spec_tag.import_mode, spec_tag.prefer_os, spec_tag.prefer_architecture)
+            if wish not in chosen:
+                try:
+                    chosen[wish] = await self._inquiry.image(reference, described, spec_tag, access)
+                except RegistryError as error:
+                    chosen[wish] = error
+            answer = chosen[wish]
+            if isinstance(answer, RegistryError):
+                found.append(Finding(follower, error=answer))
+            else:
+                found.append(Finding(follower, answer, described.digest))
+        return found
 
     def _followers(self, source: Source) -> list[Follower]:
         """Every tag that takes its images from a source, now."""
         repository = Repository(source.registry, source.repository)
         found: dict[tuple[StreamKey, str], Follower] = {}
-        for key in sorted(self._state.streams.fed_by(repository)):
-            stream = self._state.streams.get(key)
-            if stream is None:
-                continue
-            if source.digest:
-                for spec_tag in stream.spec_tags:
-                    if spec_tag.source() == source:
-                        found[key, spec_tag.name] = Follower.of(stream, spec_tag.name, spec_tag.repository_name())
-            else:
-                for tag, name in stream.fed_by(repository, source.tag).items():
-                    if stream.spec_tag(tag) or stream.history(tag).newest:
-                        found[key, tag] = Follower.of(stream, tag, name)
+        for key, tag in sorted(self._state.streams.importing(source)):
+            if (stream := self._state.streams.get(key)) and (spec_tag := stream.spec_tag(tag)):
+                found[key, tag] = Follower.of(stream, tag, spec_tag.repository_name())
+        if not source.digest:
+            for key in sorted(self._state.streams.fed_by(repository)):
+                stream = self._state.streams.get(key)
+                if stream and stream.whole_repository() and stream.history(source.tag).newest:
+                    for tag, name in stream.fed_by(repository, source.tag).items():
+                        found.setdefault((key, tag), Follower.of(stream, tag, name))
         if source.registry in self._known.integrated:
             namespace, _, name = source.repository.partition("/")
             stream = self._state.streams.get(StreamKey(namespace, name))
@@ -319,21 +371,22 @@ class Importer:
         followers: Sequence[Follower],
         found: Sequence[Finding],
         asked_at: float,
-        errors: Sequence[RegistryError],
+        failures: Sequence[_Failure],
         *,
         moved: bool,
     ) -> None:
         """When to ask again: sooner if it failed, on schedule if a tag is on one, never otherwise."""
         is_import = any(follower.spec_tag for follower in followers)
-        for error in errors:
-            advice = error.retry_after_seconds or 0 if isinstance(error, RegistryUnavailable) else 0
-            if advice:
+        for failure in failures:
+            advice = failure.error.retry_after_seconds or 0 if isinstance(failure.error, RegistryUnavailable) else 0
+            if advice and not failure.access.credentials:
+                # What a registry tells a login is for that one; what it tells nobody in particular is for all of us.
                 self._lanes.pause(source.registry, min(advice, _SOON[1]))
-            if is_import or isinstance(error, RegistryUnavailable):
+            if is_import or isinstance(failure.error, RegistryUnavailable):
                 # A tag that is only pushed to and is not there any more stays where it is.
-                self._retry(source, Problem(error.reason), advice)
+                self._retry(source, Problem(failure.error.reason), advice)
         watched = self._sources.get(source)
-        if watched and not errors:
+        if watched and not failures:
             watched.backoff = None
             watched.last_answer = ""
         bases = [
@@ -350,7 +403,7 @@ class Importer:
         if watched is None:
             watched = self._sources[source] = _Watched()
         watched.base = min(bases)
-        if not errors and not self._is_fresh(watched):
+        if not failures and not self._is_fresh(watched):
             if moved:
                 self._suspect(source, watched, found)
             else:
@@ -379,7 +432,10 @@ class Importer:
         log.warning("hook.missed", registry=registry, source=str(source), digest=digest)
         self._queue.add_after(source, self._jittered(watched.pace.interval(watched.base, self._bounds)))
 
-    def _forget_secrets(self, error: RegistryError, followers: Iterable[Follower]) -> None:
-        if error.reason == Problem.UNAUTHORIZED:
-            for namespace in {follower.stream.namespace for follower in followers}:
-                self._inquiry.forget_secrets(namespace)
+    def _forget_secrets(self, found: Iterable[Finding]) -> None:
+        for namespace in {f.follower.stream.namespace for f in found if f.error and f.error.reason == _NO_ACCESS}:
+            self._inquiry.forget_secrets(namespace)
+
+
+def _name(job: Job) -> str:
+    return f"mark of {job.stream}" if isinstance(job, Mark) else str(job)

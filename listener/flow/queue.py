@@ -55,6 +55,7 @@ class KeyQueue(Generic[K]):
             return
         self._due[key] = due
         heapq.heappush(self._timers, (due, next(self._order), key))
+        self._sweep()
         self._arm()
 
     async def take(self) -> K:
@@ -97,6 +98,12 @@ class KeyQueue(Generic[K]):
             if not taker.done():
                 taker.set_result(None)
                 return
+
+    def _sweep(self) -> None:
+        """Drop the timers whose delay was voided, once they are most of them: a long one would stay for as long."""
+        if len(self._timers) > 2 * len(self._due) + 64:
+            self._timers = [timer for timer in self._timers if self._due.get(timer[2]) == timer[0]]
+            heapq.heapify(self._timers)
 
     def _arm(self) -> None:
         if self._timer is not None:

@@ -24,6 +24,7 @@ from listener.flow.backoff import Backoff
 from listener.flow.bookkeeper import Booked, Bookkeeper, Cause
 from listener.flow.findings import Finding, Findings, Follower, Recorder, Written
 from listener.flow.inquiry import Access, Inquiry
+from listener.flow.marks import Marks
 from listener.flow.state import State
 
 log = structlog.get_logger()
@@ -53,6 +54,7 @@ class Repositories:
         bookkeeper: Bookkeeper,
         inquiry: Inquiry,
         findings: Findings,
+        marks: Marks,
         recorder: Recorder,
         queue: Queue,
         backoff: Callable[[Problem], Backoff | None],
@@ -65,21 +67,26 @@ class Repositories:
         self._bookkeeper = bookkeeper
         self._inquiry = inquiry
         self._findings = findings
+        self._marks = marks
         self._recorder = recorder
         self._queue = queue
         self._backoff = backoff
         self._max_tags = max_tags
         self._asked: set[StreamKey] = set()  # whose import was asked for, and has not ended
-        self._unmarked: set[StreamKey] = set()  # imported, which could not be noted: once a process is enough
+        # By uid: imported, which we have no right to note. Once a process is enough.
+        self._unmarked: dict[StreamKey, str] = {}
         self._backoffs: dict[StreamKey, Backoff] = {}
 
     def look(self, stream: Stream) -> None:
         """Have the stream's repository imported, if that was not done, or failed."""
         if imports.wants_repository(stream):
-            if stream.key not in self._asked | self._unmarked:
+            if stream.key not in self._asked and self._unmarked.get(stream.key) != stream.uid:
                 self._asked.add(stream.key)
                 self._queue.add(stream.key)
-        elif (problem := imports.repository_failure(stream)) and stream.key not in self._backoffs:
+            return
+        self._unmarked.pop(stream.key, None)
+        problem = imports.repository_failure(stream) or imports.unfinished(stream)
+        if problem and stream.key not in self._backoffs:
             self._retry(stream.key, problem)
 
     async def take(self, key: StreamKey) -> bool | None:
@@ -104,9 +111,11 @@ class Repositories:
             # The spec follows the status, so that no tag of it waits for an import that was made already.
             good = [finding.follower.tag for finding in findings if finding.error is None]
             await self._add_tags(booked.stream, whole, good)
-        await self._mark(key)
-        self._forget(key)
-        return isinstance(booked, Booked) and bool(booked.answer)
+        changed = isinstance(booked, Booked) and bool(booked.answer)
+        await self._mark(key, changed=changed)
+        self._asked.discard(key)
+        self._come_back(key, [finding.error for finding in findings if finding.error])
+        return changed
 
     async def _look_up(self, stream: Stream, whole: Reference, tag: str, access: Access) -> Finding:
         """Ask for one tag of a repository, as the spec tag that it is to become."""
@@ -161,8 +170,15 @@ class Repositories:
             self._inquiry.forget_secrets(stream.key.namespace)
         self._retry(stream.key, problem)
         await self._bookkeeper.book(stream.key, change, cause=Cause.IMPORT)
-        await self._mark(stream.key)
+        await self._mark(stream.key, changed=False)
         self._asked.discard(stream.key)
+
+    def _come_back(self, key: StreamKey, errors: Sequence[RegistryError]) -> None:
+        """Try tags again that could not be imported, if that can help."""
+        if not errors:
+            self._backoffs.pop(key, None)
+        for problem in sorted({Problem(error.reason) for error in errors}):
+            self._retry(key, problem)
 
     def _retry(self, key: StreamKey, problem: Problem) -> None:
         backoff = self._backoffs.get(key) or self._backoff(problem)
@@ -170,10 +186,15 @@ class Repositories:
             self._backoffs[key] = backoff
             self._queue.add_after(key, backoff.next())
 
-    async def _mark(self, key: StreamKey) -> None:
-        if not await self._findings.mark(key):
-            self._unmarked.add(key)
+    async def _mark(self, key: StreamKey, *, changed: bool) -> None:
+        stream = self._state.streams.get(key)
+        if stream is None or not (changed or imports.wants_repository(stream)):
+            return
+        if not await self._marks.repository_tried(stream):
+            log.warning("import.unmarked", stream=str(key), hint="the service account needs patch on imagestreams")
+            self._unmarked[key] = stream.uid
 
     def _forget(self, key: StreamKey) -> None:
         self._backoffs.pop(key, None)
         self._asked.discard(key)
+        self._unmarked.pop(key, None)

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from listener.core import index
+from listener.core import versions
 from listener.core.history import TagHistory, TagItem
 from listener.core.index import StreamIndex, StreamNews, WorkloadIndex
 from listener.core.streams import Repository, SpecTag, Stream, StreamKey
@@ -35,7 +35,7 @@ OTHER = StreamKey("other", "web")
     ],
 )
 def test_compares_resource_versions(a: str, b: str, expected: bool) -> None:
-    assert index.is_newer(a, b) is expected
+    assert versions.is_newer(a, b) is expected
 
 
 def history(tag: str, image: str, generation: int = 1) -> TagHistory:

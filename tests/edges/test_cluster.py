@@ -180,9 +180,12 @@ async def test_a_spec_is_written_only_over_what_was_read(ours: Cluster, web: Str
     assert added.spec_tags[:2] == numbered.spec_tags
 
 
-async def test_an_annotation_is_set_whatever_else_changed(ours: Cluster, web: Stream) -> None:
-    await ours.store_status(with_tags(web, history("latest", "a")))
-    marked = (await ours.annotate_stream(web.key, {REPOSITORY_CHECK: "2026-01-01T00:00:00Z"})).stored
+async def test_an_annotation_is_set_only_over_what_was_read(ours: Cluster, web: Stream) -> None:
+    now = (await ours.store_status(with_tags(web, history("latest", "a")))).stored
+    assert now is not None
+    mark = {REPOSITORY_CHECK: "2026-01-01T00:00:00Z"}
+    assert (await ours.annotate_stream(web, mark)).end is End.STALE
+    marked = (await ours.annotate_stream(now, mark)).stored
     assert marked is not None
     assert marked.is_checked
     assert marked.generation == web.generation

@@ -197,13 +197,16 @@ class FakeCluster:
             self.writes.append(("spec", key))
             return Outcome(End.APPLIED, self.put_stream(replace(patched, generation=there.generation + 1)))
 
-    async def annotate_stream(self, key: StreamKey, annotations: Mapping[str, str]) -> Outcome[Stream]:
+    async def annotate_stream(self, stream: Stream, annotations: Mapping[str, str]) -> Outcome[Stream]:
+        key = stream.key
         async with self._request(key):
             if refusal := self._refusal("annotate", key):
                 return refusal
             there = self.streams.get(key)
             if there is None:
                 return Outcome(End.GONE, message="not found")
+            if there.resource_version != stream.resource_version:
+                return Outcome(End.STALE, message="the object has been modified")
             assert list(annotations) == [REPOSITORY_CHECK]
             self.writes.append(("annotate", key))
             return Outcome(End.APPLIED, self.put_stream(replace(there, is_checked=bool(annotations[REPOSITORY_CHECK]))))

@@ -21,7 +21,7 @@ from listener.core.outcomes import End, Outcome
 from listener.core.polling import Bounds
 from listener.core.references import Reference
 from listener.core.streams import Source, SpecTag, Stream, StreamKey
-from listener.errors import ClusterRefused, RegistryRefused, RegistryUnavailable
+from listener.errors import ClusterRefused, ClusterUnavailable, RegistryRefused, RegistryUnavailable
 from listener.flow.bookkeeper import Bookkeeper
 from listener.flow.importer import Importer, Known
 from listener.flow.inquiry import Inquiry, PullSecrets
@@ -140,7 +140,8 @@ async def test_a_new_spec_tag_is_imported_at_once_and_says_so(world: World) -> N
     async with world.running():
         world.put(importing())
         await asyncio.sleep(1)
-    assert world.letters() == "a"
+        assert world.letters() == "a"
+        await asyncio.sleep(1)
     assert world.condition() == ("True", "")
     assert world.cluster.streams[WEB].is_checked
     assert world.notices.reasons() == ["TagMoved", "ImportSucceeded"]
@@ -221,7 +222,7 @@ async def test_a_poll_that_finds_the_same_image_writes_nothing(world: World) -> 
     world.registry.put("a")
     async with world.running():
         world.put(importing(scheduled=True))
-        await asyncio.sleep(1)
+        await asyncio.sleep(2)
         world.cluster.writes.clear()
         await asyncio.sleep(50 * MINUTE)
     assert world.cluster.writes == []
@@ -316,8 +317,10 @@ async def test_a_failure_keeps_the_history_and_is_told_once(world: World) -> Non
         pytest.param(RegistryUnavailable("down"), range(8, 20), id="it may be back in seconds"),
         pytest.param(RegistryRefused("no", reason="NotFound"), range(3, 7), id="somebody may push it"),
         pytest.param(RegistryRefused("no", reason="Unauthorized"), range(3, 7), id="somebody may add a secret"),
-        pytest.param(RegistryRefused("no", reason="Forbidden"), [1], id="not allowed"),
-        pytest.param(RegistryRefused("no", reason="BadRequest"), [1], id="a setting is missing"),
+        pytest.param(RegistryRefused("no", reason="Forbidden"), range(3, 7), id="somebody may allow it"),
+        pytest.param(RegistryRefused("no", reason="BadRequest"), range(3, 7), id="somebody may mend a setting"),
+        pytest.param(RegistryRefused("no", reason="NotV2Registry"), range(3, 7), id="a door before it is open"),
+        pytest.param(RegistryRefused("no", reason="Invalid"), [1], id="it stays what it is"),
     ],
 )
 async def test_what_failed_is_tried_again_where_that_can_help(
@@ -329,6 +332,81 @@ async def test_what_failed_is_tried_again_where_that_can_help(
         await asyncio.sleep(30 * MINUTE)
     assert len(world.registry.asked) in tries
     assert world.condition() is not None
+
+
+async def test_an_index_that_cannot_be_read_is_asked_for_until_it_can(world: World) -> None:
+    children = (Child(digest("c"), "", Platform("linux", "amd64")),)
+    world.registry.put_index("a", *children)
+    world.registry.error = lambda name: RegistryUnavailable("down") if "@" in name else None
+    async with world.running():
+        for number in range(3):
+            world.put(importing(key=StreamKey("shop", f"s{number}")))
+        await asyncio.sleep(30 * MINUTE)
+        indexes = [name for name in world.heads() if "@" in name]
+        assert 8 <= len(indexes) <= 25  # for all three together
+        assert world.meter.imports["team", "unchanged"] == 0
+        world.registry.error = lambda _: None
+        await asyncio.sleep(10 * MINUTE)
+    assert all(world.letters(key=StreamKey("shop", f"s{number}")) == "c" for number in range(3))
+
+
+async def test_one_who_is_told_to_wait_does_not_make_others_wait(world: World) -> None:
+    """The registry throttles one login; another namespace's image is asked for at once."""
+    world.secrets.users = {"bad": "robot"}
+
+    def throttled(_: str) -> RegistryUnavailable | None:
+        return RegistryUnavailable("429", retry_after_seconds=300) if world.registry.asked[-1][1] else None
+
+    world.registry.error = throttled
+    world.registry.put("a", tag="v2")
+    async with world.running():
+        world.put(importing(key=StreamKey("bad", "web")))
+        await asyncio.sleep(1)
+        world.put(importing(source=f"{REPOSITORY}:v2"))
+        await asyncio.sleep(1)
+        assert world.letters() == "a"
+
+
+async def test_while_the_cluster_is_away_it_is_left_alone(world: World) -> None:
+    world.secrets.error = ClusterUnavailable("down")
+    world.registry.put("a")
+    async with world.running():
+        world.put(importing())
+        await asyncio.sleep(60 * MINUTE)
+        assert world.secrets.reads < 60
+        world.secrets.error = None
+        await asyncio.sleep(10 * MINUTE)
+    assert world.letters() == "a"
+
+
+async def test_a_stream_that_cannot_be_written_is_alone_with_it(world: World) -> None:
+    other = StreamKey("shop", "other")
+    refused: Outcome[Any] = Outcome(End.REFUSED, message="forbidden", may_pass=True)
+    world.cluster.fault = lambda verb, key: refused if (verb, key) == ("store", other) else None
+    world.registry.put("a")
+    async with world.running():
+        world.put(importing(scheduled=True))
+        world.put(importing(key=other))
+        await asyncio.sleep(60 * MINUTE)
+        assert len(world.registry.asked) < 60
+        world.registry.put("b")
+        await asyncio.sleep(20 * MINUTE)
+    assert world.letters() == "ba"
+
+
+@pytest.mark.parametrize("generation", [2, 57])
+async def test_a_tag_with_the_generation_of_another_cluster_is_imported_again_on_request(
+    world: World, generation: int
+) -> None:
+    world.registry.put("a")
+    async with world.running():
+        world.put(importing(generation=generation))
+        await asyncio.sleep(2)
+        world.registry.put("b")
+        there = world.cluster.streams[WEB]
+        world.put(replace(there, spec_tags=(replace(there.spec_tags[0], generation=0),), generation=3))
+        await asyncio.sleep(2)
+    assert world.letters() == "ba"
 
 
 async def test_a_failure_from_before_a_restart_is_tried_again(world: World) -> None:
@@ -649,6 +727,78 @@ class TestWholeRepositories:
         found = world.cluster.streams[WEB]
         assert [tag.name for tag in found.spec_tags] == ["latest", "v2"]
         assert world.condition("v1") == ("False", "NotFound")
+
+    async def test_a_tag_that_failed_is_tried_again(self, world: World) -> None:
+        world.registry.error = lambda name: RegistryUnavailable("down") if name.endswith(":v1") else None
+        async with world.running():
+            world.put(stream())
+            await asyncio.sleep(10)
+            assert [tag.name for tag in world.cluster.streams[WEB].spec_tags] == ["latest", "v2"]
+            world.registry.error = lambda _: None
+            await asyncio.sleep(10 * MINUTE)
+        assert [tag.name for tag in world.cluster.streams[WEB].spec_tags] == ["latest", "v2", "v1"]
+        assert world.letters("v1") == "b"
+
+    async def test_a_tag_that_failed_before_a_restart_is_tried_again(self, world: World) -> None:
+        world.registry.error = lambda name: RegistryUnavailable("down") if name.endswith(":v1") else None
+        async with world.running():
+            world.put(stream())
+            await asyncio.sleep(10)
+        restarted = World(world.cluster, world.registry)
+        world.registry.error = lambda _: None
+        async with restarted.running():
+            restarted.state.put_stream(restarted.cluster.streams[WEB])
+            await asyncio.sleep(10 * MINUTE)
+        assert restarted.letters("v1") == "b"
+
+    async def test_an_import_of_a_tag_does_not_pass_for_that_of_the_repository(self, world: World) -> None:
+        """The mark has two meanings, and the first import may end before the second begins."""
+        own = following("own", "other.example/x:1")
+        world.registry.put("e", "1", "other.example/x")
+        world.registry.error = lambda name: RegistryUnavailable("down") if name == f"{REPOSITORY}:latest" else None
+        async with world.running():
+            world.importer._queue.add_after(WEB, 60)  # the repository's turn comes later
+            world.importer._repositories._asked.add(WEB)
+            world.put(stream(spec_tags=[own]))
+            await asyncio.sleep(30)
+            assert world.letters("own") == "e"
+            assert not world.cluster.streams[WEB].is_checked
+            world.registry.error = lambda _: None
+            await asyncio.sleep(60)
+        assert world.cluster.streams[WEB].is_checked
+        assert world.letters("latest") == "a"
+
+    async def test_what_others_ask_for_meanwhile_is_not_overwritten(self, world: World) -> None:
+        async with world.running():
+            world.put(stream())
+            await asyncio.sleep(5)
+            world.registry.asked.clear()
+            world.put(replace(world.cluster.streams[WEB], is_checked=False))
+            await asyncio.sleep(5)
+        assert REPOSITORY in world.heads() or f"{REPOSITORY}:latest" in world.heads()
+        assert world.cluster.streams[WEB].is_checked
+
+    async def test_a_mark_that_cannot_be_made_now_blocks_no_later_stream_of_that_name(self, world: World) -> None:
+        failures: Iterator[Outcome[Any]] = iter([Outcome(End.REFUSED, message="forbidden", may_pass=True)])
+        world.cluster.fault = lambda tried, _: next(failures, None) if tried == "annotate" else None
+        async with world.running():
+            world.put(stream())
+            await asyncio.sleep(5)
+            del world.cluster.streams[WEB]
+            world.state.discard_stream(WEB)
+            world.put(stream(uid="another"))
+            await asyncio.sleep(5)
+        assert world.letters() == "a"
+
+    async def test_what_is_said_of_a_repository_goes_with_it(self, world: World) -> None:
+        world.registry.error = lambda _: RegistryRefused("no", reason="Forbidden")
+        async with world.running():
+            world.put(stream())
+            await asyncio.sleep(5)
+            assert world.cluster.streams[WEB].conditions != ()
+            world.put(replace(world.cluster.streams[WEB], repository=""))
+            await asyncio.sleep(5)
+        assert world.cluster.streams[WEB].conditions == ()
 
     @pytest.mark.parametrize("verb", ["spec", "store", "annotate"])
     async def test_a_write_that_fails_is_made_up_for(self, world: World, verb: str) -> None:

@@ -16,7 +16,7 @@ from listener.flow.queue import KeyQueue
 
 @dataclass
 class World:
-    """Keys are `host/number`; work on one takes a second."""
+    """Keys are `host/number`, or `host/owner/number`; work on one takes a second."""
 
     queue: KeyQueue[str] = field(default_factory=KeyQueue)
     done: list[tuple[float, str]] = field(default_factory=list)
@@ -25,7 +25,11 @@ class World:
     lanes: Lanes[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.lanes = Lanes(self.queue, lambda key: key.partition("/")[0], self.work, width=2)
+        self.lanes = Lanes(self.queue, self.place, self.work, width=2)
+
+    def place(self, key: str) -> tuple[str, str]:
+        host, *owner, _ = key.split("/")
+        return host, "".join(owner)
 
     async def work(self, key: str) -> None:
         host = key.partition("/")[0]
@@ -60,6 +64,19 @@ async def test_a_busy_host_holds_up_nobody_else_and_keeps_its_order(world: World
     assert world.most == {"busy": 2, "other": 1}
     assert (1, "other/0") in world.done
     assert [key for _, key in world.done if key.startswith("busy")] == [f"busy/{number}" for number in range(10)]
+
+
+async def test_owners_take_turns(world: World) -> None:
+    async with world.open():
+        for number in range(100):
+            world.queue.add(f"host/many/{number}")
+        await asyncio.sleep(0.5)
+        world.queue.add("host/few/0")
+        world.queue.add("host/few/1")
+        await asyncio.sleep(4)
+    first = [key for _, key in world.done[:8]]
+    assert [key for key in first if "/few/" in key] == ["host/few/0", "host/few/1"]
+    assert [key for key in first if "/many/" in key] == [f"host/many/{number}" for number in range(6)]
 
 
 async def test_a_paused_host_begins_nothing_new(world: World) -> None:

@@ -168,3 +168,15 @@ async def test_idle_waits_for_what_waits_and_what_is_worked_on_but_not_for_delay
     assert not idle.done()  # it came again
     queue.done(await queue.take())
     await asyncio.wait_for(idle, 1)
+
+
+async def test_timers_that_were_voided_do_not_pile_up() -> None:
+    queue = KeyQueue[str]()
+    for _ in range(1000):
+        queue.add_after("a", 1e9)
+        queue.add("a")
+        queue.done(await queue.take())
+    queue.add_after("a", 5)
+    assert len(queue._timers) < 100
+    await asyncio.sleep(6)
+    assert await queue.take() == "a"
