@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -67,12 +68,17 @@ class PullSecrets:
         if namespace not in self._reading:
             task = asyncio.create_task(self._read(namespace), name=f"pull secrets of {namespace}")
             self._reading[namespace] = task
-            task.add_done_callback(lambda _: self._reading.pop(namespace, None))
+            task.add_done_callback(partial(self._was_read, namespace))
         return await asyncio.shield(self._reading[namespace])
 
     def forget(self, namespace: str) -> None:
         """Read them again when they are asked for next."""
         self._known.pop(namespace, None)
+
+    def _was_read(self, namespace: str, task: asyncio.Task[Keyring]) -> None:
+        self._reading.pop(namespace, None)
+        if not task.cancelled():
+            task.exception()  # whoever asked may be gone; that is no reason for a warning
 
     async def _read(self, namespace: str) -> Keyring:
         try:

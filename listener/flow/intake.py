@@ -11,12 +11,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Protocol, TypeVar
-
-import structlog
+from typing import Protocol
 
 from listener.core import manifests, pushes
 from listener.core.events import Parsed, PushEvent, Remark
@@ -26,17 +24,14 @@ from listener.core.pushes import Effect, Push
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.core.references import Reference
 from listener.core.streams import Repository, Source, Stream, StreamKey
-from listener.errors import ClusterError, ClusterUnavailable, RegistryError
+from listener.errors import ClusterUnavailable
 from listener.flow.bookkeeper import Booked, Bookkeeper, Cause, Change, NotBooked
 from listener.flow.inquiry import Inquiry
+from listener.flow.questions import Questions
 from listener.flow.state import State
 
-log = structlog.get_logger()
-
-T = TypeVar("T")
-
-# A sender waits for us meanwhile; distribution is told to give up after 2 s.
-_ASK_SECONDS = 1.5
+# For all that one delivery asks: its sender waits meanwhile, and distribution is told to give up after 2 s.
+_ASK_SECONDS = 1.2
 _SETTLE_SECONDS = 0.3
 _CLOCKS_APART = timedelta(minutes=5)
 
@@ -118,8 +113,7 @@ class Intake:
 
         To deliver again after that is safe: what was stored is then unchanged.
         """
-        wanted: dict[StreamKey, list[Push]] = defaultdict(list)
-        may_create: set[StreamKey] = set()
+        targets: list[tuple[PushEvent, Source, _Target]] = []
         announced: dict[Source, str] = {}
         ignored, refused = list(parsed.ignored), list(parsed.refused)
         for event in parsed.pushes:
@@ -129,35 +123,41 @@ class Intake:
                 refused.append(Remark(what, why))
                 continue
             if event.digest is None:
-                refused.append(
-                    Remark(what, "the event names no digest, and asking the registry for it is not possible yet")
-                )
+                refused.append(Remark(what, "the event names no digest, and pushes without one are not taken yet"))
                 continue
             source = _source(origin, event)
-            targets, remark = self._targets(origin, event, source)
+            concerned, remark = self._targets(origin, event, source)
             if remark:
                 refused.append(remark)
-            elif not targets:
+            elif not concerned:
                 ignored.append(Remark(what, f"no ImageStream takes images from {source}"))
             else:
                 announced[source] = event.digest
-            for target in targets:
-                wanted[target.stream].append(await self._push(origin, event, event.digest, target, source, arrival))
-                if target.create:
-                    may_create.add(target.stream)
-        answers = await asyncio.gather(
-            *(self._book(origin, key, found, arrival, create=key in may_create) for key, found in wanted.items()),
-            return_exceptions=True,
-        )
-        moved: list[Moved] = []
-        unchanged: list[Moved] = []
+            targets += [(event, source, target) for target in concerned]
+        async with Questions(self._inquiry, self._state, seconds=_ASK_SECONDS) as questions:
+            found = await asyncio.gather(
+                *(self._push(origin, questions, event, source, target, arrival) for event, source, target in targets)
+            )
+            wanted: dict[StreamKey, list[Push]] = defaultdict(list)
+            for push, (_, _, target) in zip(found, targets, strict=True):
+                wanted[target.stream].append(push)
+            may_create = {target.stream for _, _, target in targets if target.create}
+            answers = await asyncio.gather(
+                *(
+                    self._book(origin, questions, key, pushed, arrival, create=key in may_create)
+                    for key, pushed in wanted.items()
+                ),
+                return_exceptions=True,
+            )
+        if origin.verify:
+            for source, digest in announced.items():
+                self._importer.announced(source, digest)
+        effects: list[tuple[Moved, Effect]] = []
         failures: list[BaseException] = []
         for key, answer in zip(wanted, answers, strict=True):
             match answer:
                 case Booked(answer=taken):
-                    for push, effect in taken:
-                        is_news = effect is not Effect.UNCHANGED
-                        (moved if is_news else unchanged).append(Moved(key, push.tag, push.digest))
+                    effects += [(Moved(key, push.tag, push.digest), effect) for push, effect in taken]
                 case NotBooked(reason=reason):
                     refused.append(Remark(f"ImageStream {key}", reason))
                     self._tell_refused(key, reason)
@@ -169,15 +169,22 @@ class Intake:
                 raise failure
         if failures:
             raise failures[0]
+        moved = tuple(where for where, effect in effects if effect is Effect.MOVED)
         if moved:
             self._meter.stored(asyncio.get_running_loop().time() - arrival.received)
-        if origin.verify:
-            for source, digest in announced.items():
-                self._importer.announced(source, digest)
-        return Receipt(tuple(moved), tuple(unchanged), tuple(ignored), tuple(refused))
+        # What waits at a held tag, or came late, is stored; it has moved nothing.
+        unchanged = tuple(where for where, effect in effects if effect is not Effect.MOVED)
+        return Receipt(moved, unchanged, tuple(ignored), tuple(refused))
 
     async def _book(
-        self, origin: Origin, key: StreamKey, found: Sequence[Push], arrival: Arrival, *, create: bool
+        self,
+        origin: Origin,
+        questions: Questions,
+        key: StreamKey,
+        found: Sequence[Push],
+        arrival: Arrival,
+        *,
+        create: bool,
     ) -> Booked[tuple[_Taken, ...]] | NotBooked:
         """Store one stream's pushes. What the history alone cannot judge is judged by the registry."""
         booked = await self._bookkeeper.book(
@@ -185,7 +192,8 @@ class Intake:
         )
         if not isinstance(booked, Booked) or all(effect is not Effect.UNSURE for _, effect in booked.answer):
             return booked
-        sure = [await self._sure(origin, key, push) for push, effect in booked.answer if effect is Effect.UNSURE]
+        unsure = [push for push, effect in booked.answer if effect is Effect.UNSURE]
+        sure = await asyncio.gather(*(self._sure(origin, questions, key, push) for push in unsure))
         again = await self._bookkeeper.book(key, self._change(sure), cause=Cause.PUSH, arrival=arrival, attest=True)
         if not isinstance(again, Booked):
             return again
@@ -205,9 +213,16 @@ class Intake:
     # Asking the registry
 
     async def _push(
-        self, origin: Origin, event: PushEvent, digest: str, target: _Target, source: Source, arrival: Arrival
+        self,
+        origin: Origin,
+        questions: Questions,
+        event: PushEvent,
+        source: Source,
+        target: _Target,
+        arrival: Arrival,
     ) -> Push:
         """What is to be stored for one tag. Of an index, a tag may take the image of its platform."""
+        digest = event.digest or ""
         push = Push(
             target.tag,
             source,
@@ -219,52 +234,23 @@ class Intake:
         )
         if not (origin.verify and event.media_type and manifests.is_index(event.media_type)):
             return push
-        described = Described(digest, event.media_type)
-        chosen = await self._asked(source, lambda: self._image(target.stream, target.tag, source, described))
+        chosen = await questions.image(target.stream, target.tag, source, Described(digest, event.media_type))
         return replace(push, digest=chosen) if chosen else push
 
-    async def _sure(self, origin: Origin, key: StreamKey, push: Push) -> Push:
+    async def _sure(self, origin: Origin, questions: Questions, key: StreamKey, push: Push) -> Push:
         """The push as its registry has it by now; as it came, if that is not to be asked, or does not answer."""
-        source = push.source
         believed = replace(push, is_sure=True)
         if not origin.verify:
             return believed
-        described = await self._asked(source, lambda: self._head(key, push.tag, source))
+        described = await questions.head(key, push.tag, push.source)
         if described and described.digest != push.followed:
             # Hooks leave before their tag moves.
             await asyncio.sleep(_SETTLE_SECONDS)
-            described = await self._asked(source, lambda: self._head(key, push.tag, source))
+            described = await questions.head(key, push.tag, push.source, attempt=2) or described
         if described is None or described.digest == push.followed:
             return believed
-        now = described
-        digest = await self._asked(source, lambda: self._image(key, push.tag, source, now))
-        return replace(push, digest=digest or now.digest, followed=now.digest, pushed="", is_sure=True)
-
-    async def _head(self, key: StreamKey, tag: str, source: Source) -> Described:
-        stream = self._state.streams.get(key)
-        spec_tag = stream.spec_tag(tag) if stream else None
-        insecure = bool(spec_tag and spec_tag.insecure)
-        return await self._inquiry.head(
-            source.reference, await self._inquiry.access(key.namespace, source.reference, insecure=insecure)
-        )
-
-    async def _image(self, key: StreamKey, tag: str, source: Source, described: Described) -> str:
-        """What a tag takes of an image; the whole of it unless it imports from there."""
-        stream = self._state.streams.get(key)
-        spec_tag = stream.spec_tag(tag) if stream else None
-        if spec_tag is None or not spec_tag.follows():
-            return described.digest
-        access = await self._inquiry.access(key.namespace, source.reference, insecure=spec_tag.insecure)
-        return await self._inquiry.image(source.reference, described, spec_tag, access)
-
-    async def _asked(self, source: Source, question: Callable[[], Awaitable[T]]) -> T | None:
-        """The answer, None if there is none soon: then the importer goes on asking."""
-        try:
-            async with asyncio.timeout(_ASK_SECONDS):
-                return await question()
-        except (RegistryError, ClusterError, TimeoutError) as error:
-            log.info("hook.unconfirmed", source=str(source), reason=str(error) or "no answer in time")
-            return None
+        digest = await questions.image(key, push.tag, push.source, described)
+        return replace(push, digest=digest or described.digest, followed=described.digest, pushed="", is_sure=True)
 
     # Who is concerned
 

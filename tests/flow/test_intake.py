@@ -389,7 +389,7 @@ async def test_the_importer_hears_of_each_push_to_a_registry_that_may_be_asked(w
 async def test_a_held_tag_keeps_its_place_and_the_push_is_acknowledged(world: World) -> None:
     world.put(stream(latest="a", spec_tags=[SpecTag("latest", hold="")]))
     receipt = await world.take(push(letter="b"), push(letter="c"))
-    assert receipt.outcome == "moved"
+    assert receipt.outcome == "unchanged"  # stored, and nothing has moved
     found = world.cluster.streams[WEB].history("latest")
     assert [item.image for item in found.items] == [digest("a")]
     assert [item.image for item in found.waiting] == [digest("c"), digest("b")]
@@ -419,3 +419,19 @@ async def test_a_time_that_is_yet_to_come_orders_nothing(world: World) -> None:
     await world.take(ahead)
     await world.take(push(letter="b", second=1))
     assert history(world) == "ba"
+
+
+async def test_however_many_tags_follow_the_sender_waits_once(world: World) -> None:
+    """The registry is silent; one question for all who ask alike, and one deadline for all questions."""
+    for number in range(20):
+        tag = following("latest", f"{REPOSITORY}:latest")
+        world.put(stream(StreamKey("shop", f"s{number}"), repository="", spec_tags=[tag]))
+    world.put(stream())
+    await world.take(push(letter="b"))
+    await world.take(push(letter="c"))
+    world.registry.latency = 600
+    started = asyncio.get_running_loop().time()
+    receipt = await world.take(push(letter="a", media_type=OCI_INDEX), push(letter="b"))
+    assert asyncio.get_running_loop().time() - started < 2
+    assert len(receipt.moved) >= 21
+    assert len(world.registry.asked) <= 3
