@@ -166,7 +166,7 @@ class _Walk:
 
     async def _roll_back(self, text: str) -> float:
         name, since = self._name(text), time.monotonic()
-        await until_there(self._streams, name, await hold_at(self._streams, name, "1"))
+        await until_there(self._streams, name, await hold_at(self._streams, name))
         _say(f"  listener rollback {text}")
         return since
 

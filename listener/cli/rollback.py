@@ -17,13 +17,13 @@ from listener.core.streams import Stream
 @stream_tag_argument
 @click.option(
     "--to",
-    default="1",
     metavar="N|DIGEST",
-    help="An item of `listener history`, by its number or the beginning of its digest. Default: 1, the previous one.",
+    help="An item of `listener history`, by its number or the beginning of its digest. Default: the image before the"
+    " one that the tag points at; of a tag that was rolled back, the image before that.",
 )
 @waiting_option
 @stream_options
-def command(common: Common, name: TagName, to: str, timeout_seconds: float) -> None:
+def command(common: Common, name: TagName, to: str | None, timeout_seconds: float) -> None:
     """Move a tag back to an earlier image of its history, and hold it there.
 
     What is pushed or imported meanwhile waits; `listener release` lets the tag go to it.
@@ -31,7 +31,7 @@ def command(common: Common, name: TagName, to: str, timeout_seconds: float) -> N
     run(_rollback(common, name, to, timeout_seconds))
 
 
-async def _rollback(common: Common, name: TagName, to: str, timeout_seconds: float) -> None:
+async def _rollback(common: Common, name: TagName, to: str | None, timeout_seconds: float) -> None:
     async with connected(common, timeout_seconds=timeout_seconds) as (streams, namespace):
         asked = name.within(namespace)
         change = await hold_at(streams, asked, to)
@@ -46,13 +46,17 @@ async def _rollback(common: Common, name: TagName, to: str, timeout_seconds: flo
             output.say(f"{asked} shall move to {_held_at(change.after, asked.tag)}; {release}")
 
 
-async def hold_at(streams: Streams, name: TagName, to: str) -> Change:
-    """Write that a tag is held at the item `to` of its history. Raises CommandFailed, EditRefused."""
+async def hold_at(streams: Streams, name: TagName, to: str | None = None) -> Change:
+    """Write that a tag is held at the item `to` of its history, the previous one if it is None.
+
+    Raises CommandFailed, EditRefused.
+    """
 
     def plan(found: Found) -> tuple[Operation, ...]:
         found.must_have(name.tag)
         known = found.stream.history(name.tag)
-        at = edits.held_at(known, edits.choose(known, to, name.key))
+        item = edits.previous(known, name.key) if to is None else edits.choose(known, to, name.key)
+        at = edits.held_at(known, item)
         return edits.put(found, edits.hold(found.spec_tag(name.tag), name.tag, at))
 
     return await streams.change(name.key, plan)

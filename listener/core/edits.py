@@ -280,6 +280,26 @@ def choose(history: TagHistory, wanted: str, key: StreamKey) -> TagItem:
     return found
 
 
+def previous(history: TagHistory, key: StreamKey) -> TagItem:
+    """Find the image that a tag had before the one that it points at.
+
+    Of a tag that was rolled back that is the image before that, and none that it was taken away from: two rollbacks
+    lead two images back, and not to the bad one again. Raises EditRefused.
+    """
+    passed = {item.place for item in (*history.items[:1], *history.waiting)}
+    start = 1
+    if history.waiting:
+        # A rollback put an old item at the head once more: what was before it stands behind the place it had.
+        start += max((n for n, item in enumerate(history.items) if item.place == history.items[0].place), default=0)
+    found = next((item for item in history.items[start:] if item.place not in passed), None)
+    if found is None:
+        raise EditRefused(
+            f"{key}:{history.tag} had no other image before; `listener history {key.name}:{history.tag}` shows what it"
+            " had, and --to names one"
+        )
+    return found
+
+
 def held_at(history: TagHistory, item: TagItem) -> str:
     """Return by which name a tag is held at an item of its history: the image, if that means no other item."""
     first = next((known for known in (*history.items, *history.waiting) if known.image == item.image), item)

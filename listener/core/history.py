@@ -77,7 +77,8 @@ class Resolution:
 
     The first five are the spec tag's own. `followed` is what its source pointed at then: for a tag of a stream the
     pull spec and image of its head, for a registry's tag the digest that the registry named (of the index, where an
-    image of it was chosen).
+    image of it was chosen). `version` is the resource version of another stream that was followed: who knows only an
+    older state of it has nothing to say.
     """
 
     kind: str
@@ -86,10 +87,11 @@ class Resolution:
     reference: bool
     import_mode: str
     followed: str = ""
+    version: str = ""
 
     def asks_the_same(self, other: Resolution) -> bool:
         """Whether both come from the same spec, whatever its source pointed at."""
-        return replace(self, followed="") == replace(other, followed="")
+        return replace(self, followed="", version="") == replace(other, followed="", version="")
 
 
 @dataclass(frozen=True, slots=True)

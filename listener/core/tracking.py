@@ -30,6 +30,7 @@ from listener.core import conditions, history
 from listener.core.conditions import HELD, IMPORT_SUCCESS, Problem
 from listener.core.history import TagHistory, TagItem
 from listener.core.streams import DEFAULT_TAG, SHARED_WITH, SpecTag, Stream, StreamKey
+from listener.core.versions import is_surely_older
 
 Lookup = Callable[[StreamKey], Stream | None]
 
@@ -163,10 +164,12 @@ class _Settling:
         is_due = _is_due(spec_tag, known)
         if not is_due and known.resolved and known.resolved.followed == followed:
             return
-        generation = self._generation(spec_tag)
+        generation, version = self._generation(spec_tag), source.resource_version
         if source is self._stream:
-            generation = max(generation, head.generation)
-        self._move(spec_tag, replace(head, generation=generation), followed)
+            generation, version = max(generation, head.generation), ""
+        elif known.resolved and is_surely_older(version, known.resolved.version):
+            return  # another replica has seen more of the source than we have
+        self._move(spec_tag, replace(head, generation=generation), followed, version)
 
     def _pin(self, spec_tag: SpecTag) -> None:
         if not _is_due(spec_tag, self._known(spec_tag.name)):
@@ -268,10 +271,10 @@ class _Settling:
         moved, _ = history.record(known, held, limit=self._limit)
         self._put(replace(moved, waiting=waiting, conditions=conditions.drop(known.conditions, HELD)))
 
-    def _move(self, spec_tag: SpecTag, item: TagItem, followed: str = "") -> None:
+    def _move(self, spec_tag: SpecTag, item: TagItem, followed: str = "", version: str = "") -> None:
         known = self._known(spec_tag.name)
         moved = history.arrive(known, item, held=spec_tag.hold is not None, limit=self._limit)
-        resolved = replace(spec_tag.asks(), followed=followed)
+        resolved = replace(spec_tag.asks(), followed=followed, version=version)
         self._put(replace(moved, resolved=resolved, conditions=conditions.drop(moved.conditions, IMPORT_SUCCESS)))
 
     def _complain(self, spec_tag: SpecTag, fault: _Fault, kind: str = IMPORT_SUCCESS) -> None:

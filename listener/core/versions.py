@@ -12,3 +12,8 @@ def is_newer(a: str, b: str) -> bool:
     if not (a.isdecimal() and b.isdecimal()):
         return True
     return int(a) > int(b)
+
+
+def is_surely_older(a: str, b: str) -> bool:
+    """Tell whether resource version `a` is older than `b`. What is no integer is not known to be."""
+    return a.isdecimal() and b.isdecimal() and int(a) < int(b)

@@ -147,6 +147,7 @@ class _Resolution(_Struct):
     reference: bool = False
     import_mode: str = ""
     followed: str = ""
+    version: str = ""
 
 
 class _Condition(_Struct):
@@ -380,6 +381,7 @@ def _write_resolution(resolution: Resolution) -> dict[str, Any]:
         "reference": resolution.reference,
         "importMode": resolution.import_mode,
         "followed": resolution.followed,
+        "version": resolution.version,
     }
     return {name: value for name, value in found.items() if value}
 

@@ -490,6 +490,27 @@ def test_an_item_of_the_history_is_chosen(wanted: str, expected: TagItem) -> Non
     assert edits.choose(HISTORY, wanted, KEY) == expected
 
 
+@pytest.mark.parametrize(
+    ("items", "waiting", "expected"),
+    [
+        pytest.param((B, A), (), A, id="the one before"),
+        pytest.param((A, B, A), (), B, id="pushed back and forth"),
+        pytest.param((B, C, B, A), (C,), A, id="rolled back once, then once more"),
+        pytest.param((A, C, B, A), (C,), None, id="rolled back to the oldest"),
+        pytest.param((B, C, B, A), (), C, id="rolled back and released there"),
+        pytest.param((A,), (), None, id="never anywhere else"),
+        pytest.param((), (), None, id="nowhere"),
+    ],
+)
+def test_the_image_before(items: tuple[str, ...], waiting: tuple[str, ...], expected: str | None) -> None:
+    history = TagHistory("prod", tuple(map(item, items)), waiting=tuple(map(item, waiting)))
+    if expected is None:
+        with pytest.raises(EditRefused, match="had no other image before"):
+            edits.previous(history, KEY)
+    else:
+        assert edits.previous(history, KEY) == item(expected)
+
+
 def test_digits_that_are_too_many_for_a_number_begin_a_digest() -> None:
     digits = item("sha256:12345" + "0" * 59)
     assert edits.choose(TagHistory("prod", (item(A), digits)), "12345", KEY) == digits

@@ -534,6 +534,20 @@ class TestCycles:
         assert complaint(settle(base, web), "b").reason == Problem.FORBIDDEN
 
 
+def test_an_older_state_of_the_source_than_was_followed_says_nothing() -> None:
+    """Two replicas, of which one is behind: it must not put back what the other has moved."""
+    follower = stream(follow("x", "api:latest"))
+    newer = replace(API.with_history(TagHistory("latest", (B, A))), resource_version="9")
+    older = replace(API, resource_version="8")
+    settled = settle(follower, newer)
+    assert settled.history("x").items == (B,)
+    assert settle(settled, older) is settled
+    forced = replace(settled, spec_tags=(replace(follow("x", "api:latest"), generation=99),))
+    assert settle(forced, older).history("x").items == (B,)
+    newest = replace(API, resource_version="10")
+    assert settle(settled, newest).history("x").items == (A, B)
+
+
 class TestHolds:
     def test_a_held_follower_waits_and_its_own_followers_with_it(self) -> None:
         found = settle(stream(follow("x", "api:latest", hold=""), follow("y", "x"), heads={"x": C}), API)
