@@ -91,7 +91,11 @@ class Resolution:
 
     def asks_the_same(self, other: Resolution) -> bool:
         """Whether both come from the same spec, whatever its source pointed at."""
-        return replace(self, followed="", version="") == replace(other, followed="", version="")
+        return self._asked == other._asked
+
+    @property
+    def _asked(self) -> tuple[str, str, str, bool, str]:
+        return self.kind, self.namespace, self.name, self.reference, self.import_mode
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,10 @@ class Follower:
             or imports.failure(known) is not None
         )
 
+    def asks_the_same(self, spec_tag: SpecTag) -> bool:
+        """Whether a spec tag of now asks for what was asked for."""
+        return self.spec_tag is not None and self.spec_tag.asks() == spec_tag.asks()
+
     def has_moved(self, known: TagHistory) -> bool:
         """Whether the tag came to point elsewhere since."""
         return _place(known) != (self.newest.place if self.newest else None)
@@ -220,7 +224,8 @@ class Findings:
         follower = finding.follower
         known = stream.history(follower.tag)
         spec_tag = stream.spec_tag(follower.tag)
-        if follower.spec_tag is not None and (spec_tag is None or spec_tag.asks() != follower.spec_tag.asks()):
+        is_another = follower.spec_tag is not None and spec_tag is not follower.spec_tag
+        if is_another and (spec_tag is None or not follower.asks_the_same(spec_tag)):
             return known  # it asks for something else by now, and that is asked for on its own
         if finding.error:
             is_failure = spec_tag is not None and follower.is_import(known)

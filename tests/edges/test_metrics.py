@@ -24,6 +24,8 @@ def metrics() -> Metrics:
     metrics.in_flight(+3)
     metrics.in_flight(-1)
     metrics.event_dropped()
+    metrics.imported("team", "unchanged")
+    metrics.hook_missed("team")
     metrics.watch("listener_streams", "Image streams known.", None, lambda: {"": 7})
     metrics.watch("listener_workloads", "Workloads with triggers.", "kind", lambda: {"Deployment": 4, "CronJob": 0})
     return metrics
@@ -50,6 +52,8 @@ def samples(metrics: Metrics) -> Mapping[tuple[str, tuple[tuple[str, str], ...]]
         ("listener_hook_to_patched_seconds_sum", {}, 0.3),
         ("listener_fan_out_in_flight", {}, 2),
         ("listener_events_dropped_total", {}, 1),
+        ("listener_imports_total", {"registry": "team", "outcome": "unchanged"}, 1),
+        ("listener_missed_hooks_total", {"registry": "team"}, 1),
         ("listener_streams", {}, 7),
         ("listener_workloads", {"kind": "Deployment"}, 4),
         ("listener_workloads", {"kind": "CronJob"}, 0),
