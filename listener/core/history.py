@@ -190,8 +190,11 @@ def standing(history: TagHistory, item: TagItem) -> Standing:
     if newest.image == item.image:
         return Standing.CURRENT
     everything = (*history.waiting, *history.items)
-    if item.pushed and any(known.pushed > item.pushed for known in everything if known.repository == item.repository):
+    timed = [known for known in everything if known.pushed and known.repository == item.repository]
+    if item.pushed and any(known.pushed > item.pushed for known in timed):
         return Standing.OLDER
+    if not newest.pushed and any(known.place == item.place and known.pushed == item.pushed for known in timed):
+        return Standing.OLDER  # this very push was told of before, and an import came between
     if newest.pushed and item.pushed > newest.pushed and newest.repository == item.repository:
         return Standing.NEWER
     was_there = any(known.image == item.image for known in everything)

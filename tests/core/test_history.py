@@ -198,6 +198,12 @@ class TestStanding:
                 id="was there, and an import came between",
             ),
             pytest.param(
+                TagHistory("t", (pushed("a"), pushed("b", "04"))),
+                pushed("b", "04"),
+                Standing.OLDER,
+                id="the same news again, and an import came between",
+            ),
+            pytest.param(
                 TagHistory("t", (pushed("a", "05"), pushed("b", "04"))),
                 pushed("b"),
                 Standing.UNSURE,
