@@ -25,7 +25,7 @@ def _at(second: int) -> str:
     return f"2026-01-01T00:00:{second:02}.5Z"
 
 
-async def test_a_thousand_hooks_in_any_order_to_two_replicas_end_with_the_last_push(
+async def test_hooks_in_any_order_and_thrice_to_two_replicas_end_with_the_last_push(
     cluster: ClusterUnderTest, api: Api, tmp_path: Path
 ) -> None:
     """The registry cannot be asked here: what orders the pushes is its own time, kept with each item."""
