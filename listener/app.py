@@ -69,6 +69,7 @@ class Service:
 
         self._recorder = Recorder(cluster, self._state.queue, self._metrics, _now)
         self._registries = _registries(settings)
+        self._clients = contextlib.AsyncExitStack()  # what `start` opens and `stop` closes
         inquiry = Inquiry(self._registries, PullSecrets(cluster), _own_platform())
         settle = _settler(settings, self._state)
         bookkeeper = Bookkeeper(
@@ -146,7 +147,7 @@ class Service:
         """Listen, and begin to follow the cluster. Raises SettingsError if an address cannot be listened on."""
         self.monitoring_port = await self._listen("monitoring", self._settings.listen.monitoring)
         self.hooks_port = await self._listen("hooks", self._settings.listen.hooks)
-        await self._registries.__aenter__()
+        await self._clients.enter_async_context(self._registries)
         for watcher in self._watchers:
             self._run(watcher.run(), f"watch {watcher.resource}")
         self._run(self._reconciler.run(), "streams")
@@ -184,7 +185,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._registries.__aexit__(None, None, None)
+        await self._clients.aclose()
         for server in self._servers.values():
             await server.close()
         # What was left is no loss: the history is stored, and the next start looks at every workload.

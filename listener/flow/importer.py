@@ -89,6 +89,15 @@ class _Failure:
     error: RegistryError
     access: Access
 
+    @property
+    def problem(self) -> Problem:
+        return Problem(self.error.reason)
+
+    @property
+    def advice(self) -> float:
+        """Seconds that the registry wants to be left alone."""
+        return (self.error.retry_after_seconds or 0.0) if isinstance(self.error, RegistryUnavailable) else 0.0
+
 
 @dataclass(slots=True)
 class _Watched:
@@ -263,7 +272,9 @@ class Importer:
             heard = await self._heard(source.reference, access, asking)
             found += heard
             answers += sorted({finding.followed for finding in heard if finding.followed})
-            failures += [_Failure(finding.error, access) for finding in heard if finding.error]
+            # Those who ask alike fail alike: it is one failure, however many they are.
+            errors = {id(finding.error): finding.error for finding in heard if finding.error}
+            failures += [_Failure(error, access) for error in errors.values()]
             self._forget_secrets(heard)
         if answers and self._is_too_early(source, found, " ".join(answers)):
             self._queue.add_after(source, _CONFIRM_SECONDS)
@@ -357,9 +368,7 @@ class Importer:
     def _is_too_early(self, source: Source, found: Sequence[Finding], answer: str) -> bool:
         """Whether an answer that contradicts a hook of just now has yet to be given a second time."""
         watched = self._sources.get(source)
-        if watched is None or asyncio.get_running_loop().time() - watched.announced_at > _FRESH_SECONDS:
-            return False
-        if not any(finding.contradicts for finding in found):
+        if watched is None or not self._is_fresh(watched) or not any(finding.contradicts for finding in found):
             return False
         is_first = watched.last_answer != answer
         watched.last_answer = answer
@@ -378,13 +387,14 @@ class Importer:
         """When to ask again: sooner if it failed, on schedule if a tag is on one, never otherwise."""
         is_import = any(follower.spec_tag for follower in followers)
         for failure in failures:
-            advice = failure.error.retry_after_seconds or 0 if isinstance(failure.error, RegistryUnavailable) else 0
-            if advice and not failure.access.credentials:
+            if failure.advice and not failure.access.credentials:
                 # What a registry tells a login is for that one; what it tells nobody in particular is for all of us.
-                self._lanes.pause(source.registry, min(advice, _SOON[1]))
-            if is_import or isinstance(failure.error, RegistryUnavailable):
-                # A tag that is only pushed to and is not there any more stays where it is.
-                self._retry(source, Problem(failure.error.reason), advice)
+                self._lanes.pause(source.registry, min(failure.advice, _SOON[1]))
+        # A tag that is only pushed to and is not there any more stays where it is.
+        again = [each for each in failures if is_import or isinstance(each.error, RegistryUnavailable)]
+        if again:
+            first = min(again, key=lambda each: (each.problem is not Problem.INTERNAL_ERROR, each.advice))
+            self._retry(source, first.problem, first.advice)
         watched = self._sources.get(source)
         if watched and not failures:
             watched.backoff = None

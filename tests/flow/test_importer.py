@@ -350,6 +350,18 @@ async def test_an_index_that_cannot_be_read_is_asked_for_until_it_can(world: Wor
     assert all(world.letters(key=StreamKey("shop", f"s{number}")) == "c" for number in range(3))
 
 
+async def test_many_followers_of_a_source_do_not_hurry_its_backoff(world: World) -> None:
+    """One failure of one source, however many tags and namespaces it concerns."""
+    world.secrets.users = {"prod": "robot", "dev": "dave"}
+    world.registry.error = lambda _: RegistryUnavailable("down")
+    async with world.running():
+        for number in range(20):
+            for namespace in ("shop", "prod", "dev"):
+                world.put(importing(key=StreamKey(namespace, f"s{number}")))
+        await asyncio.sleep(60)
+    assert 4 <= sum(user == "" for _, user in world.registry.asked) <= 10
+
+
 async def test_one_who_is_told_to_wait_does_not_make_others_wait(world: World) -> None:
     """The registry throttles one login; another namespace's image is asked for at once."""
     world.secrets.users = {"bad": "robot"}
