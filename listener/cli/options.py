@@ -12,7 +12,8 @@ from typing import Any, Final, TypeVar
 import click
 
 from listener.core.edits import Policies
-from listener.core.names import InvalidName, TagName, is_namespace, parse_tag
+from listener.core.names import InvalidName, TagName, parse_tag
+from listener.core.streams import is_namespace
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])

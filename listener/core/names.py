@@ -6,18 +6,13 @@ there are, nor what is done with them.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from listener.core import references
+from listener.core import references, streams
 from listener.core.streams import DEFAULT_TAG, StreamKey
 from listener.errors import InvalidReference, ListenerError
-
-# A stream's name is a path component of a repository, a namespace's a DNS label: as the API server checks them.
-_STREAM: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
-_NAMESPACE: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class InvalidName(ListenerError, ValueError):
@@ -87,11 +82,6 @@ class TagSource:
 _SEPARATOR: Final = {Kind.IMAGE_STREAM_TAG: ":", Kind.IMAGE_STREAM_IMAGE: "@"}
 
 
-def is_namespace(text: str) -> bool:
-    """Tell whether a namespace can be called so."""
-    return _NAMESPACE.fullmatch(text) is not None
-
-
 def parse_tag(text: str, *, any_tag: bool = False) -> TagName:
     """Read `[NAMESPACE/]STREAM[:TAG]`. With `any_tag` even a tag that no registry would take. Raises InvalidName."""
     name, colon, tag = text.partition(":")
@@ -147,9 +137,9 @@ def _looks(text: str) -> Kind:
 def _split(text: str, name: str, expected: str) -> tuple[str, str]:
     """Take `[NAMESPACE/]STREAM` apart."""
     namespace, slash, stream = name.rpartition("/")
-    if slash and not is_namespace(namespace):
+    if slash and not streams.is_namespace(namespace):
         raise InvalidName(f"{text!r}: {namespace!r} is no namespace; write {expected}")
-    if not _STREAM.fullmatch(stream):
+    if not streams.is_name(stream):
         raise InvalidName(
             f"{text!r}: {stream!r} is no name of a stream (lower-case letters and digits, joined by '.' or '-');"
             f" write {expected}"

@@ -6,6 +6,7 @@ time it is.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +30,22 @@ PREFER_ARCHITECTURE: Final = "importer.image.openshift.io/prefer-arch"
 PRESERVE_ORIGINAL: Final = "PreserveOriginal"
 EVERY_NAMESPACE: Final = "*"
 _SUMMARY_WIDTH: Final = 40
+
+
+# A stream's name is a path component of a repository, a namespace's a DNS label. (As OpenShift's `ValidateImageStream`;
+# its underscores do no harm, for a custom resource cannot have them.)
+_NAME: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
+_NAMESPACE: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a stream can be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_namespace(text: str) -> bool:
+    """Tell whether a namespace can be called so."""
+    return _NAMESPACE.fullmatch(text) is not None
 
 
 class StreamKey(NamedTuple):

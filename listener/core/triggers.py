@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Final, Literal, NoReturn, Protocol
 
-from listener.core import references
+from listener.core import references, streams
 from listener.core.events import printable
 from listener.core.streams import DEFAULT_TAG, StreamKey
 
@@ -27,9 +27,6 @@ _MAX_TEXT: Final = 64 * 1024
 _MAX_ENTRIES: Final = 64
 _MAX_NAME: Final = 253
 
-# As OpenShift's `ValidateImageStream`; its underscores do no harm, for a custom resource cannot have them.
-_STREAM_NAME: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
-_NAMESPACE: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # Documentation, consoles and people write both kinds of quotes and blanks; OpenShift itself reads double quotes only.
 _CONTAINER_PATH: Final = re.compile(
     r"""(?P<section>containers|initContainers)
@@ -169,7 +166,7 @@ def _trigger(entry: object, namespace: str, base: str) -> Trigger:
         _refuse("from.apiVersion", "nothing, or image.openshift.io/v1", source.get("apiVersion"))
     stream_namespace = source.get("namespace") or namespace
     if not isinstance(stream_namespace, str) or not (
-        stream_namespace == namespace or _NAMESPACE.fullmatch(stream_namespace)
+        stream_namespace == namespace or streams.is_namespace(stream_namespace)
     ):
         _refuse("from.namespace", "the name of a namespace, or nothing for the workload's own", stream_namespace)
     stream, tag = _stream_and_tag(source.get("name"))
@@ -193,7 +190,7 @@ def _stream_and_tag(name: object) -> tuple[str, str]:
     if not isinstance(name, str):
         _refuse("from.name", expected, name)
     stream, colon, tag = name.partition(":")
-    if not colon or len(stream) > _MAX_NAME or not _STREAM_NAME.fullmatch(stream):
+    if not colon or len(stream) > _MAX_NAME or not streams.is_name(stream):
         _refuse("from.name", expected, name)
     if tag and not references.is_tag(tag):
         _refuse("from.name", f"{expected}, with a tag of letters, digits, '_', '.' and '-'", name)

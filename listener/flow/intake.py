@@ -23,7 +23,7 @@ from listener.core.notices import Notice, Reason, about_stream
 from listener.core.pushes import Effect, Push
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.core.references import Reference
-from listener.core.streams import Repository, Source, Stream, StreamKey
+from listener.core.streams import Repository, Source, Stream, StreamKey, is_namespace
 from listener.errors import ClusterUnavailable
 from listener.flow.bookkeeper import Booked, Bookkeeper, Cause, Change, NotBooked
 from listener.flow.inquiry import Inquiry
@@ -35,8 +35,7 @@ _ASK_SECONDS = 1.2
 _SETTLE_SECONDS = 0.3
 _CLOCKS_APART = timedelta(minutes=5)
 
-# What Kubernetes takes as a namespace and as the name of a custom resource.
-_NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+# What Kubernetes takes as the name of a custom resource.
 _STREAM_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 
 
@@ -266,7 +265,7 @@ class Intake:
         remark = None
         if origin.integrated:
             namespace, _, name = event.repository.partition("/")
-            if not (_NAMESPACE.fullmatch(namespace) and _STREAM_NAME.fullmatch(name)):
+            if not (is_namespace(namespace) and _STREAM_NAME.fullmatch(name)):
                 why = f"in integrated registry {origin.name!r} repositories are NAMESPACE/NAME, as Kubernetes names go"
                 remark = Remark(f"push of {event.repository}:{event.tag}", why)
             elif self._namespaces and namespace not in self._namespaces:
