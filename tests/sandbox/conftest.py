@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from listener.sandbox.cluster import Cluster
-from tests.sandbox.api import DEFINITIONS, NAMESPACE, Api, definition
+from tests.sandbox.api import DEFINITIONS, NAMESPACE, Api, definition, serving
 
 
 @pytest.fixture
@@ -22,6 +22,14 @@ async def api(sandbox: Cluster) -> AsyncIterator[Api]:
     headers = {"Authorization": f"Bearer {sandbox.token}", "User-Agent": "tests/1"}
     async with aiohttp.ClientSession(headers=headers) as session:
         api = Api(sandbox, session)
+        await api.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+        yield api
+
+
+@pytest.fixture
+async def openshift() -> AsyncIterator[Api]:
+    """The same client, of a cluster that serves what only OpenShift has."""
+    async with serving(Cluster(settle_seconds=0.02, openshift=True)) as api:
         await api.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
         yield api
 

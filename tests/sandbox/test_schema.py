@@ -959,11 +959,18 @@ def of_kind(api_version: str, kind: str, **parts: Any) -> dict[str, Any]:
 ENDS = {"spec": {"containers": [{"name": "web", "image": "x"}], "restartPolicy": "Never"}}
 
 
+def job(template: Any = ENDS, **spec: Any) -> dict[str, Any]:
+    """Return a Job that brings the labels which the server makes up for others."""
+    labelled = {**template, "metadata": {"labels": {"a": "b"}}}
+    selector = {"manualSelector": True, "selector": {"matchLabels": {"a": "b"}}}
+    return of_kind("batch/v1", "Job", spec={"template": labelled, **selector, **spec})
+
+
 @pytest.mark.parametrize(
     ("obj", "error"),
     [
         pytest.param(
-            of_kind("batch/v1", "Job", spec={"template": deployment()["spec"]["template"]}),
+            job(deployment()["spec"]["template"]),
             'spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"',
             id="job that never ends",
         ),
@@ -1054,7 +1061,7 @@ RUNNING_POD = of_kind("v1", "Pod", spec={"containers": [{"name": "a", "image": "
             deployment(), f"{POD}/containers", [{"name": "x", "image": "y"}], "", id="containers of a Deployment"
         ),
         pytest.param(
-            of_kind("batch/v1", "Job", spec={"template": ENDS}),
+            job(),
             f"{POD}/containers",
             [{"name": "web", "image": "y"}],
             IMMUTABLE,

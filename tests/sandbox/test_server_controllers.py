@@ -102,6 +102,40 @@ async def test_a_cause_told_afterwards_reaches_the_current_revision(api: Api) ->
     assert only["metadata"]["annotations"][CAUSE] == "told later"
 
 
+SKIPPED = {
+    "kubectl.kubernetes.io/last-applied-configuration": "{}",
+    "deployment.kubernetes.io/revision-history": "1",
+}
+
+
+async def test_the_annotations_of_a_deployment_are_those_of_its_replica_set(api: Api) -> None:
+    """A trigger among them: whoever looks for triggers finds it there too."""
+    trigger = "image.openshift.io/triggers"
+    await api.create(DEPLOYMENTS, deployment("web", annotations={trigger: "[]", "a": "b", **SKIPPED}))
+    await api.until(f"{DEPLOYMENTS}/web", observed)
+    own = {REVISION: "1", **dict.fromkeys(COUNTS, "1"), "deployment.kubernetes.io/max-replicas": "2"}
+    (only,) = (await api.get(REPLICA_SETS)).body["items"]
+    assert only["metadata"]["annotations"] == {trigger: "[]", "a": "b", **own}
+    await rolled(api, {"metadata": {"annotations": {"a": "c", trigger: None, "d": "e"}}})
+    (only,) = (await api.get(REPLICA_SETS)).body["items"]
+    # What goes is left behind, as a real controller leaves it.
+    assert only["metadata"]["annotations"] == {trigger: "[]", "a": "c", "d": "e", **own}
+    assert only["spec"]["template"]["metadata"] == {"labels": only["metadata"]["labels"]}
+
+
+COUNTS = ("deployment.kubernetes.io/desired-replicas", "deployment.kubernetes.io/max-replicas")
+
+
+async def test_a_template_that_comes_back_remembers_what_it_was(api: Api) -> None:
+    await api.create(DEPLOYMENTS, deployment("web", image="web:1"))
+    await api.until(f"{DEPLOYMENTS}/web", observed)
+    for image in ("web:2", "web:1", "web:2", "web:1"):
+        await rolled(api, images_at(image))
+    found = [each["metadata"]["annotations"] for each in (await api.get(REPLICA_SETS)).body["items"]]
+    history = {each[REVISION]: each["deployment.kubernetes.io/revision-history"] for each in found}
+    assert history == {"4": "2", "5": "1,3"}
+
+
 async def test_keeps_no_more_revisions_than_the_limit(api: Api) -> None:
     workload = deployment("web", image="web:0")
     workload["spec"]["revisionHistoryLimit"] = 1
@@ -145,7 +179,10 @@ READY: dict[str, tuple[str, Object]] = {
         f"{APPS}/daemonsets",
         {"desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberAvailable": 1},
     ),
-    "ReplicaSet": (f"{APPS}/replicasets", {"replicas": 2, "readyReplicas": 2, "availableReplicas": 2}),
+    "ReplicaSet": (
+        f"{APPS}/replicasets",
+        {"replicas": 2, "readyReplicas": 2, "availableReplicas": 2, "terminatingReplicas": 0},
+    ),
 }
 
 
@@ -169,6 +206,21 @@ async def test_other_workloads_keep_their_templates_as_controller_revisions(api:
     newest = max(found, key=lambda each: each["revision"])
     assert newest["data"]["spec"]["template"]["$patch"] == "replace"
     assert newest["data"]["spec"]["template"]["metadata"]["annotations"] == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "label"),
+    [("StatefulSet", "controller.kubernetes.io/hash"), ("DaemonSet", "controller-revision-hash")],
+)
+async def test_a_controller_revision_has_the_annotations_of_its_owner(api: Api, kind: str, label: str) -> None:
+    path, _ = READY[kind]
+    workload = of_kind(kind)
+    workload["metadata"]["annotations"] = {CAUSE: "the beginning", "a": "b"}
+    created = await api.create(path, workload)
+    await api.until(f"{path}/web", observed)
+    (only,) = (await api.get(f"{APPS}/controllerrevisions")).body["items"]
+    assert only["metadata"]["annotations"] == created["metadata"]["annotations"]
+    assert label in only["metadata"]["labels"]
 
 
 async def test_many_changes_of_one_workload_settle_as_one() -> None:

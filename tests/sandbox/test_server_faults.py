@@ -24,6 +24,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
     "conflict": ({"fault": "conflict"}, 409, "Conflict", None),
     "throttle": ({"fault": "throttle", "retryAfter": 7}, 429, "TooManyRequests", "7"),
     "error": ({"fault": "error"}, 500, "InternalError", None),
+    "deny": ({"fault": "deny"}, 403, "Forbidden", None),
 }
 
 

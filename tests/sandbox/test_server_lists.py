@@ -75,6 +75,34 @@ REFUSED = {
     ),
     "field of an event": (f"{CORE}/events?fieldSelector=foo%3D1", "field label not supported: foo"),
     "no field": (f"{DEPLOYMENTS}?fieldSelector=foo", "invalid selector: 'foo'; can't understand 'foo'"),
+    "not an operator": (
+        f"{DEPLOYMENTS}?labelSelector=a%3D!b",
+        "unable to parse requirement: found '!', expected: identifier",
+    ),
+    "not twice": (f"{DEPLOYMENTS}?labelSelector=!!a", "unable to parse requirement: found '!', expected: identifier"),
+    "not nothing": (f"{DEPLOYMENTS}?labelSelector=!", "unable to parse requirement: found '', expected: identifier"),
+    "comma at the end": (f"{DEPLOYMENTS}?labelSelector=!a,", "found '', expected: identifier after ','"),
+    "two commas": (f"{DEPLOYMENTS}?labelSelector=!a,,b", "found ',', expected: identifier after ','"),
+    "comma at the beginning": (
+        f"{DEPLOYMENTS}?labelSelector=,!a",
+        "found ',', expected: !, identifier, or 'end of string'",
+    ),
+    "key of no prefix": (
+        f"{DEPLOYMENTS}?labelSelector=!/a",
+        'unable to parse requirement: <nil>: Invalid value: "/a": prefix part must be non-empty',
+    ),
+    "key too long": (
+        f"{DEPLOYMENTS}?labelSelector=!{'a' * 64}",
+        f'unable to parse requirement: <nil>: Invalid value: "{"a" * 64}": name part must be no more than 63 bytes',
+    ),
+    "value too long": (
+        f"{DEPLOYMENTS}?labelSelector=a%20in%20({'b' * 64})",
+        f'unable to parse requirement: values[0][a]: Invalid value: "{"b" * 64}": must be no more than 63 bytes',
+    ),
+    "set without an end": (
+        f"{DEPLOYMENTS}?labelSelector=a%20in%20(b",
+        "unable to parse requirement: found '', expected: ',' or ')'",
+    ),
     "two values": (f"{DEPLOYMENTS}?labelSelector=app%3Dfoo%20bar", "found 'bar', expected: ',' or 'end of string'"),
     "operator that is none": (
         f"{DEPLOYMENTS}?labelSelector=a%20b",

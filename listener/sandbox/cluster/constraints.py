@@ -29,6 +29,7 @@ PERCENT_RULE: Final = (
 NOT_NEGATIVE: Final = "must be greater than or equal to 0"
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _CONFIG_KEY: Final = re.compile(r"[-._a-zA-Z0-9]+")
+_LARGEST_INT32: Final = 2147483647
 PERCENT: Final = re.compile(r"[0-9]+%")
 HANDLERS: Final = ("exec", "grpc", "httpGet", "sleep", "tcpSocket")
 
@@ -49,6 +50,11 @@ def not_negative(value: Any, path: str) -> Iterator[FieldError]:
 def _positive(value: Any, path: str) -> Iterator[FieldError]:
     if value <= 0:
         yield invalid(path, value, "must be greater than 0")
+
+
+def _int32_above_zero(value: Any, path: str) -> Iterator[FieldError]:
+    if not 1 <= value <= _LARGEST_INT32:
+        yield invalid(path, value, f"must be between 1 and {_LARGEST_INT32}, inclusive")
 
 
 def _port(value: Any, path: str) -> Iterator[FieldError]:
@@ -130,6 +136,7 @@ FIELDS: Final[dict[str, Check]] = {
     "HTTPGetAction.scheme": one_of("HTTP", "HTTPS"),
     "JobSpec.activeDeadlineSeconds": not_negative,
     "JobSpec.backoffLimit": not_negative,
+    "JobSpec.completionMode": one_of("NonIndexed", "Indexed"),
     "JobSpec.completions": not_negative,
     "JobSpec.parallelism": not_negative,
     "JobSpec.ttlSecondsAfterFinished": not_negative,
@@ -137,10 +144,13 @@ FIELDS: Final[dict[str, Check]] = {
     "LeaseSpec.leaseTransitions": not_negative,
     "Lifecycle.postStart": _handler,
     "Lifecycle.preStop": _handler,
+    "PodSpec.activeDeadlineSeconds": _int32_above_zero,
     "PodSpec.dnsPolicy": one_of("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"),
     "PodSpec.restartPolicy": one_of("Always", "OnFailure", "Never"),
     "ReplicaSetSpec.minReadySeconds": not_negative,
     "ReplicaSetSpec.replicas": not_negative,
+    "ReplicationControllerSpec.minReadySeconds": not_negative,
+    "ReplicationControllerSpec.replicas": not_negative,
     "Secret.data": _config_keys,
     "ServicePort.protocol": one_of("SCTP", "TCP", "UDP"),
     "ServiceSpec.sessionAffinity": one_of("ClientIP", "None"),

@@ -250,8 +250,8 @@ class Controllers:
             current = stored
         self._current[uid] = key
         copied = rollouts.copied_annotations(deployment)
-        annotations = {**(current["metadata"].get("annotations") or {}), **copied, rollouts.REVISION: str(revision)}
-        current["metadata"]["annotations"] = annotations
+        annotations = {**(current["metadata"].get("annotations") or {}), **copied}
+        current["metadata"]["annotations"] = rollouts.renumbered(annotations, revision)
         existing = self._store.collection(REPLICA_SETS).get(*key)
         if existing is not None:
             self._verbs.write_back(resource, existing, rollouts.scaled(current, replicas))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from listener.sandbox.cluster import openshift
+
 Object = dict[str, Any]
 
 POD_SPECS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
@@ -20,6 +22,7 @@ POD_SPECS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("apps/v1", "StatefulSet"): ("spec", "template", "spec"),
     ("batch/v1", "CronJob"): ("spec", "jobTemplate", "spec", "template", "spec"),
     ("batch/v1", "Job"): ("spec", "template", "spec"),
+    openshift.DEPLOYMENT_CONFIG: ("spec", "template", "spec"),
 }
 """Where a kind keeps its pod spec."""
 
@@ -43,9 +46,9 @@ def complete(obj: Object, old: object) -> Object:
     rule = _BY_KIND.get(kind)
     if rule is not None:
         obj = at(obj, ("spec",), rule, old)
-    if kind == ("batch/v1", "Job"):
+    if kind in _LABELLED:
         obj = _labelled(obj)
-    return obj
+    return openshift.complete(obj)
 
 
 def at(obj: Object, path: tuple[str, ...], change: Callable[[Object], Object], old: object) -> Object:
@@ -66,12 +69,14 @@ def _filled(obj: Object, defaults: Object) -> Object:
 
 
 def pull_policy(image: str) -> str:
-    """Return `Always` for the tag latest, named or not, else `IfNotPresent`. A digest needs no second look."""
+    """Return `Always` for the tag latest, named or not, else `IfNotPresent`. A digest needs no second look, and an
+    image that is still to come has no tag.
+    """
     name = image.rpartition("/")[2]
     if "@" in name:
         return "IfNotPresent"
     _, _, tag = name.partition(":")
-    return "Always" if tag in ("", "latest") else "IfNotPresent"
+    return "Always" if image and tag in ("", "latest") else "IfNotPresent"
 
 
 def _pod_spec(spec: Object) -> Object:
@@ -110,12 +115,17 @@ def _job(spec: Object) -> Object:
     return _filled(spec, {name: value for name, value in _RUNTIME_JOB.items() if not (queue and name == "completions")})
 
 
-def _labelled(job: Object) -> Object:
-    """A Job without labels takes those of its pods."""
-    labels = job["spec"]["template"]["metadata"].get("labels")
-    if not labels or job["metadata"].get("labels"):
-        return job
-    return {**job, "metadata": {**job["metadata"], "labels": labels}}
+def _labelled(obj: Object) -> Object:
+    """Give what has no labels those of its pods: the very same dictionary, by which `strategies` knows it again."""
+    labels = ((obj["spec"].get("template") or {}).get("metadata") or {}).get("labels")
+    if not labels or obj["metadata"].get("labels"):
+        return obj
+    return {**obj, "metadata": {**obj["metadata"], "labels": labels}}
+
+
+def _replication_controller(spec: Object) -> Object:
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+    return {**spec, "selector": labels} if labels and not spec.get("selector") else spec
 
 
 def _service(spec: Object) -> Object:
@@ -152,11 +162,13 @@ def _stateful_set(spec: Object) -> Object:
     return spec if claims == spec.get("volumeClaimTemplates", []) else {**spec, "volumeClaimTemplates": claims}
 
 
+_LABELLED: Final = frozenset({("batch/v1", "Job"), ("v1", "ReplicationController")})
 _BY_KIND: Final[dict[tuple[str, str], Callable[[Object], Object]]] = {
     ("apps/v1", "Deployment"): _rolling("strategy", maxUnavailable="25%", maxSurge="25%"),
     ("apps/v1", "DaemonSet"): _rolling("updateStrategy", maxUnavailable=1, maxSurge=0),
     ("apps/v1", "StatefulSet"): _stateful_set,
     ("batch/v1", "Job"): _job,
     ("v1", "Pod"): _pod,
+    ("v1", "ReplicationController"): _replication_controller,
     ("v1", "Service"): _service,
 }

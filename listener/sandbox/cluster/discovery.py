@@ -92,6 +92,9 @@ def _entries(resource: Resource) -> list[Object]:
         else:
             entry["kind"] = resource.kind
         found.append({**entry, "verbs": list(SUBRESOURCE_VERBS)})
+    for name, kind in resource.actions:
+        entry = {"name": f"{resource.plural}/{name}", "singularName": "", "namespaced": resource.namespaced}
+        found.append({**entry, "kind": kind, "verbs": ["create"]})
     return found
 
 
@@ -129,6 +132,8 @@ def _aggregated(resource: Resource) -> Object:
         {"subresource": name, "responseKind": scale if name == "scale" else kind, "verbs": list(SUBRESOURCE_VERBS)}
         for name in sorted(resource.subresources)
     ]
+    for name, request in resource.actions:
+        subresources.append({"subresource": name, "responseKind": {**kind, "kind": request}, "verbs": ["create"]})
     if subresources:
         found["subresources"] = subresources
     return found

@@ -23,7 +23,7 @@ from aiohttp.web_protocol import RequestHandler
 from listener.sandbox.cluster import access
 from listener.sandbox.cluster.controllers import Controllers
 from listener.sandbox.cluster.faults import Faults
-from listener.sandbox.cluster.resources import Catalog
+from listener.sandbox.cluster.resources import BUILTIN, OPENSHIFT, Catalog
 from listener.sandbox.cluster.server import BODY_LIMIT, Server
 from listener.sandbox.cluster.store import Store
 from listener.sandbox.cluster.verbs import NAMESPACES, PROTECTED, Verbs, WriteOptions
@@ -36,16 +36,18 @@ class Cluster:
     """A Kubernetes API in this process: `async with Cluster() as cluster`, or `start` and `close`.
 
     Keeps everything in memory. `port` 0 takes a free one. `settle_seconds` is the time after which a changed workload
-    is observed and ready, `bookmark_seconds` the time between the bookmarks of a watch. Once closed,
-    it is not started again.
+    is observed and ready, `bookmark_seconds` the time between the bookmarks of a watch. With `openshift` it serves
+    DeploymentConfigs, BuildConfigs and Builds besides. Once closed, it is not started again.
     """
 
-    def __init__(self, port: int = 0, *, settle_seconds: float = 0.2, bookmark_seconds: float = 60.0) -> None:
+    def __init__(
+        self, port: int = 0, *, settle_seconds: float = 0.2, bookmark_seconds: float = 60.0, openshift: bool = False
+    ) -> None:
         self.token = access.new_token()
         self._port = port
         self._settle_seconds = settle_seconds
         self._store = Store()
-        catalog = Catalog()
+        catalog = Catalog((*BUILTIN, *OPENSHIFT) if openshift else BUILTIN)
         self._verbs = Verbs(self._store, catalog)
         self._server = Server(self._store, catalog, self._verbs, self.token, bookmark_seconds)
         self._runner: web.ServerRunner | None = None

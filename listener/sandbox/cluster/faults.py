@@ -19,13 +19,14 @@ FaultKind = Literal[
     "conflict",  # 409
     "throttle",  # 429 with Retry-After
     "error",  # 500
+    "deny",  # 403, as an admission webhook denies
     "reset",  # the connection is reset, running watches too
     "cut",  # a watch sends half a line, then its connection is closed
     "expired",  # a new watch is refused with HTTP 410
     "expired-event",  # a watch, running or new, gets an ERROR event with 410
     "stall",  # a watch, running or new, stays open and silent
 ]
-OPENING: frozenset[FaultKind] = frozenset({"conflict", "throttle", "error", "reset", "expired"})
+OPENING: frozenset[FaultKind] = frozenset({"conflict", "throttle", "error", "deny", "reset", "expired"})
 RUNNING: frozenset[FaultKind] = frozenset({"reset", "cut", "expired-event", "stall"})
 _WATCH_ONLY: frozenset[FaultKind] = frozenset({"cut", "expired", "expired-event", "stall"})
 

@@ -15,7 +15,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, Final
 
-from listener.sandbox.cluster import constraints
+from listener.sandbox.cluster import constraints, openshift
 from listener.sandbox.cluster.nodes import ABSENT, METADATA, OWNER_REFERENCE, Node
 
 KINDS: Final = {
@@ -224,6 +224,7 @@ OMITTED_ZEROS: Final = frozenset(
     Container.stdin Container.stdinOnce Container.tty Container.workingDir ContainerPort.hostPort ContainerPort.name
     DaemonSetSpec.minReadySeconds DeploymentSpec.minReadySeconds DeploymentSpec.paused EnvVar.value PodSpec.hostIPC
     PodSpec.hostNetwork PodSpec.hostPID PodSpec.nodeName PodSpec.serviceAccountName ReplicaSetSpec.minReadySeconds
+    ReplicationControllerSpec.minReadySeconds
     ServicePort.name ServicePort.nodePort ServiceSpec.publishNotReadyAddresses StatefulSetSpec.minReadySeconds
     VolumeMount.readOnly VolumeMount.subPath
     """.split()  # noqa: SIM905
@@ -290,9 +291,9 @@ _read: Final[dict[str, Node]] = {"V1ObjectMeta": METADATA, "V1OwnerReference": O
 
 @cache
 def kind_node(api_version: str, kind: str) -> Node | None:
-    """Return the schema of a built-in kind, or `None` if it is not in `KINDS`."""
+    """Return the schema of a built-in kind, or `None` if it is neither in `KINDS` nor one of OpenShift's."""
     if kind not in KINDS.get(api_version, "").split():
-        return None
+        return openshift.node(api_version, kind, _struct)
     group, _, version = api_version.rpartition("/")
     plain = f"{version.capitalize()}{kind}"
     qualified = f"{group.partition('.')[0].capitalize() or 'Core'}{plain}"

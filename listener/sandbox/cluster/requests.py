@@ -66,7 +66,7 @@ def target(catalog: Catalog, path: str) -> Target | None:
         raise status.not_served()
     name = rest[1] if len(rest) > 1 else None
     subresource = rest[2] if len(rest) > 2 else None
-    if subresource is not None and subresource not in resource.subresources:
+    if subresource is not None and subresource not in {*resource.subresources, *dict(resource.actions)}:
         raise status.not_served()
     if name is not None and resource.namespaced and namespace is None:
         raise status.not_served()
@@ -84,8 +84,11 @@ def verb(method: str, asked: Target, query: Parameters) -> str:
         if found == "list" and flag(query.get("watch")):
             found = "watch"
     missing = asked.resource.namespaced and asked.namespace is None and found in {"create", "deletecollection"}
-    misplaced = found in {"update", "patch"} if asked.name is None else found == "create"
+    acts = asked.subresource in dict(asked.resource.actions)
+    misplaced = found in {"update", "patch"} if asked.name is None else found == "create" and not acts
     allowed = {"get", "patch", "update"} if asked.subresource else set(asked.resource.verbs)
+    if acts:
+        allowed = {"create"}
     if found not in allowed or missing or misplaced:
         raise status.method_not_allowed()
     return found

@@ -46,8 +46,9 @@ class Resource:
 
     `storage` is the group and plural under which its objects are kept: two types that share it show the same objects.
     `schema` and `openapi`, for custom types only, are the same thing: read, and as it was written.
-    `generation` names what counts for `metadata.generation`: top-level fields, `metadata.annotations` among them, or
-    nothing. `unconditional` tells whether an update may leave out the resourceVersion.
+    `generation` names what counts for `metadata.generation`: fields, `metadata.annotations` among them, or nothing.
+    `actions` are subresources to which a request is posted, each with the kind of that. `unconditional` tells whether
+    an update may leave out the resourceVersion.
     """
 
     group: str
@@ -66,6 +67,7 @@ class Resource:
     fields: frozenset[str] = EVERY_TYPE
     list_kind: str = ""
     storage: tuple[str, str] = ("", "")
+    actions: tuple[tuple[str, str], ...] = ()
     custom: bool = False
     columns: tuple[Column, ...] = ()
     schema: Schema | None = field(default=None, compare=False, repr=False)
@@ -235,6 +237,41 @@ BUILTIN: tuple[Resource, ...] = (
     ),
     _builtin("authentication.k8s.io", "v1", "SelfSubjectReview", "selfsubjectreviews", verbs=("create",), **_CLUSTER),
 )
+OPENSHIFT: tuple[Resource, ...] = (
+    _builtin(
+        "apps.openshift.io",
+        "v1",
+        "DeploymentConfig",
+        "deploymentconfigs",
+        "dc",
+        scale=ScalePaths(),
+        unconditional=False,
+        **_ALL,
+        **_SPEC,
+        **_STATUS,
+    ),
+    # Neither of these has a status subresource: what is known of a build is written like the rest.
+    _builtin(
+        "build.openshift.io",
+        "v1",
+        "BuildConfig",
+        "buildconfigs",
+        "bc",
+        generation=("spec", "status.lastVersion"),
+        actions=(("instantiate", "BuildRequest"),),
+        unconditional=False,
+        **_ALL,
+    ),
+    _builtin(
+        "build.openshift.io",
+        "v1",
+        "Build",
+        "builds",
+        unconditional=False,
+        **_ALL,
+    ),
+)
+"""What an OpenShift cluster serves besides, so far as image streams set it off."""
 
 
 class Catalog:

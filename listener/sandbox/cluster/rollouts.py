@@ -15,6 +15,7 @@ import msgspec
 Object = dict[str, Any]
 
 REVISION = "deployment.kubernetes.io/revision"
+_HISTORY = "deployment.kubernetes.io/revision-history"
 HASH_LABEL = "pod-template-hash"
 REVISION_HASH_LABEL = "controller-revision-hash"
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -22,7 +23,7 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _NOT_COPIED = {
     "kubectl.kubernetes.io/last-applied-configuration",
     REVISION,
-    "deployment.kubernetes.io/revision-history",
+    _HISTORY,
     "deployment.kubernetes.io/desired-replicas",
     "deployment.kubernetes.io/max-replicas",
     "deprecated.deployment.rollback.rollbackTo",
@@ -62,6 +63,15 @@ def copied_annotations(deployment: Object) -> Object:
     """Return what a ReplicaSet takes over, the change-cause among it."""
     found = deployment["metadata"].get("annotations") or {}
     return {name: value for name, value in found.items() if name not in _NOT_COPIED}
+
+
+def renumbered(annotations: Object, revision: int) -> Object:
+    """Return a ReplicaSet's annotations when it is that revision. One that has come back remembers what it was."""
+    before, number = annotations.get(REVISION), str(revision)
+    if before in {None, number}:
+        return {**annotations, REVISION: number}
+    history = [each for each in annotations.get(_HISTORY, "").split(",") if each]
+    return {**annotations, REVISION: number, _HISTORY: ",".join([*history, before])}
 
 
 def replica_set(deployment: Object, name: str, digest: str, revision: int) -> Object:
@@ -111,6 +121,8 @@ def replica_set_status(replica_set: Object) -> Object:
     status: Object = {"replicas": replicas, "observedGeneration": replica_set["metadata"].get("generation", 1)}
     if replicas:
         status |= dict.fromkeys(("fullyLabeledReplicas", "readyReplicas", "availableReplicas"), replicas)
+    if replica_set["kind"] == "ReplicaSet":
+        status["terminatingReplicas"] = 0
     return status
 
 
@@ -157,17 +169,16 @@ def controller_revision(owner: Object, name: str, digest: str, number: int) -> O
     and undo.
     """
     template = owner["spec"]["template"]
-    labels = {**((template.get("metadata") or {}).get("labels") or {}), REVISION_HASH_LABEL: digest}
-    annotations = owner["metadata"].get("annotations") or {}
+    label = REVISION_HASH_LABEL if owner["kind"] == "DaemonSet" else "controller.kubernetes.io/hash"
+    labels = {**((template.get("metadata") or {}).get("labels") or {}), label: digest}
     metadata = {
         "name": name,
         "namespace": owner["metadata"]["namespace"],
         "labels": labels,
         "ownerReferences": [owned_by(owner)],
     }
-    kept = {key: value for key, value in annotations.items() if key == "kubernetes.io/change-cause"}
-    if kept:
-        metadata["annotations"] = kept
+    if annotations := owner["metadata"].get("annotations"):
+        metadata["annotations"] = annotations
     return {
         "kind": "ControllerRevision",
         "apiVersion": "apps/v1",

@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
+from listener.sandbox.cluster import openshift
 from listener.sandbox.cluster.constraints import PERCENT, PERCENT_RULE, not_negative, port_or_name
 from listener.sandbox.cluster.defaults import CONTAINERS, POD_SPECS
 from listener.sandbox.cluster.field_errors import (
@@ -40,7 +41,8 @@ def broken_rules(obj: Object, old: Object | None) -> Iterator[FieldError]:
         yield from rule(obj, old)
     path = POD_SPECS.get(kind)
     if path is not None:
-        yield from _pod(_at(obj, path), None if old is None else _at(old, path), ".".join(path))
+        supplied = openshift.supplied(obj)
+        yield from _pod(_at(obj, path), None if old is None else _at(old, path), ".".join(path), supplied)
 
 
 def _at(obj: Object, path: tuple[str, ...]) -> Object:
@@ -209,6 +211,20 @@ def _without(obj: Object, names: tuple[str, ...]) -> Object:
     return {name: value for name, value in obj.items() if name not in names}
 
 
+def _replication_controller(obj: Object, _old: Object | None) -> Iterator[FieldError]:
+    spec = obj.get("spec", {})
+    selector, template = spec.get("selector") or {}, spec.get("template")
+    if not selector:
+        yield required("spec.selector")
+    if template is None:
+        yield required("spec.template")
+        return
+    labels = _at(template, ("metadata",)).get("labels")
+    if selector and not _selects({"matchLabels": selector}, labels or {}):
+        yield invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+    yield from _restart_always(obj, None)
+
+
 def _restart_always(obj: Object, _old: Object | None) -> Iterator[FieldError]:
     policy = _at(obj, ("spec", "template", "spec")).get("restartPolicy")
     if policy != "Always":
@@ -226,6 +242,66 @@ def _ends(path: str) -> Rule:
             yield not_supported(f"{path}.restartPolicy", policy, ("OnFailure", "Never"))
 
     return rule
+
+
+def _job(obj: Object, old: Object | None) -> Iterator[FieldError]:
+    spec = obj.get("spec", {})
+    selector, uid = spec.get("selector"), obj.get("metadata", {}).get("uid", "")
+    own = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+    if selector is None:
+        yield required("spec.selector")
+    elif not spec.get("manualSelector") and selector != own:
+        yield invalid("spec.selector", selector, "`selector` not auto-generated")
+    if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
+        yield required("spec.completions", "when completion mode is Indexed")
+    labels = _at(spec, ("template", "metadata")).get("labels")
+    if selector is None or not _selects(selector, labels or {}):
+        yield invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+    if old is not None:
+        yield from _completions(spec, old["spec"])
+        yield from _FIXED_SELECTOR(obj, old)
+        yield from _job_template(obj, old)
+        for rule in _FIXED_OF_JOBS:
+            yield from rule(obj, old)
+
+
+def _completions(spec: Object, old: Object) -> Iterator[FieldError]:
+    """Refuse another number of completions; an Indexed job may grow and shrink as a whole."""
+    completions = spec.get("completions")
+    if completions == old.get("completions"):
+        return
+    if spec.get("completionMode") != "Indexed":
+        yield invalid("spec.completions", completions, IMMUTABLE)
+    elif completions is not None and completions != spec.get("parallelism"):
+        yield invalid("spec.completions", completions, "can only be modified in tandem with spec.parallelism")
+
+
+def _job_template(obj: Object, old: Object) -> Iterator[FieldError]:
+    """Refuse another template. While a job waits, suspended, what says where it runs may still change: no image."""
+    template, before = _at(obj, ("spec", "template")), _at(old, ("spec", "template"))
+    if not _waits(old):
+        if template != before:
+            yield invalid("spec.template", template, IMMUTABLE)
+    elif _placeless(template.get("spec", {})) != _placeless(before.get("spec", {})):
+        yield invalid("spec.template.spec", template.get("spec"), IMMUTABLE)
+
+
+def _waits(job: Object) -> bool:
+    """Whether a job is suspended, and either has not begun yet or its pods are gone."""
+    status = job.get("status") or {}
+    stopped = any(
+        each.get("type") == "Suspended" and each.get("status") == "True" for each in status.get("conditions") or ()
+    )
+    return bool(job["spec"].get("suspend")) and (stopped or "startTime" not in status)
+
+
+def _placeless(spec: Object) -> Object:
+    """Give what of a waiting job's pods cannot be changed any more."""
+    kept = _without(spec, ("nodeSelector", "tolerations", "schedulingGates"))
+    kept["affinity"] = _without(spec.get("affinity") or {}, ("nodeAffinity",))
+    for field in CONTAINERS[:2]:
+        kept[field] = [_without(container, ("resources",)) for container in spec.get(field, [])]
+    return kept
 
 
 def _cron_job(obj: Object, _old: Object | None) -> Iterator[FieldError]:
@@ -284,7 +360,8 @@ def _range_problem(part: str, bounds: tuple[int, int], names: Mapping[str, int])
 # Pods
 
 
-def _pod(spec: Object, old: Object | None, path: str) -> Iterator[FieldError]:
+def _pod(spec: Object, old: Object | None, path: str, supplied: Collection[str] = ()) -> Iterator[FieldError]:
+    """Check a pod spec. The images of `supplied` containers are still to come."""
     if spec is old:
         return
     volumes = {volume.get("name"): None for volume in spec.get("volumes", [])}
@@ -296,6 +373,8 @@ def _pod(spec: Object, old: Object | None, path: str) -> Iterator[FieldError]:
         for place, container in enumerate(containers):
             where = f"{path}.{field}[{place}]"
             image = container.get("image", "")
+            if not image and field == "containers" and container.get("name") in supplied:
+                continue
             if not image:
                 yield required(f"{where}.image")
             elif path == "spec" and image.strip() != image:
@@ -340,13 +419,44 @@ def _running_pod(obj: Object, old: Object | None) -> Iterator[FieldError]:
         if len(spec.get(field, [])) != len(before.get(field, [])):
             yield forbidden(f"spec.{field}", "pod updates may not add or remove containers")
             return
-    if _settled(spec) != _settled(before):
+    late = list(_deadline(spec.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds")))
+    yield from late
+    if late:
+        return
+    for toleration in before.get("tolerations") or ():
+        if not any(_tolerates_the_same(toleration, each) for each in spec.get("tolerations") or ()):
+            yield forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds")
+            break
+    gates = {gate.get("name") for gate in before.get("schedulingGates") or ()}
+    for place, gate in enumerate(spec.get("schedulingGates") or ()):
+        if gate.get("name") not in gates:
+            why = f"only deletion is allowed, but found new scheduling gate '{gate.get('name')}'"
+            yield forbidden(f"spec.schedulingGates[{place}].name", why)
+    if _settled(spec, before) != _settled(before, before):
         yield forbidden("spec", _POD_MAY_CHANGE)
 
 
-def _settled(spec: Object) -> Object:
+def _deadline(seconds: int | None, before: int | None) -> Iterator[FieldError]:
+    """Let a pod's deadline come nearer, and never go again."""
+    if before is None or seconds == before:
+        return
+    if seconds is None:
+        why = "must not update from a positive integer to nil value"
+        yield invalid("spec.activeDeadlineSeconds", None, why)
+    elif seconds > before:
+        yield invalid("spec.activeDeadlineSeconds", seconds, "must be less than or equal to previous value")
+
+
+def _tolerates_the_same(one: Object, other: Object) -> bool:
+    return _without(one, ("tolerationSeconds",)) == _without(other, ("tolerationSeconds",))
+
+
+def _settled(spec: Object, before: Object) -> Object:
     """Give what of a pod cannot be changed any more."""
-    kept = _without(spec, ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"))
+    kept = _without(spec, ("activeDeadlineSeconds", "tolerations", "schedulingGates"))
+    grace = "terminationGracePeriodSeconds"
+    if before.get(grace, 0) < 0 and spec.get(grace) == 1:
+        kept[grace] = before[grace]
     for field in CONTAINERS[:2]:
         kept[field] = [_without(container, ("image",)) for container in spec.get(field, [])]
     return kept
@@ -446,6 +556,10 @@ def _role(obj: Object, _old: Object | None) -> Iterator[FieldError]:
 
 
 _FIXED_SELECTOR: Final = _fixed("spec", "selector")
+_FIXED_OF_JOBS: Final = tuple(
+    _fixed("spec", name)
+    for name in ("podFailurePolicy", "completionMode", "backoffLimitPerIndex", "managedBy", "successPolicy")
+)
 _RULES: Final[dict[tuple[str, str], tuple[Rule, ...]]] = {
     ("apps/v1", "DaemonSet"): (
         _selector("daemonset", required_at_all=False),
@@ -457,12 +571,7 @@ _RULES: Final[dict[tuple[str, str], tuple[Rule, ...]]] = {
     ("apps/v1", "ReplicaSet"): (_selector("deployment"), _restart_always, _FIXED_SELECTOR),
     ("apps/v1", "StatefulSet"): (_selector("statefulset"), _restart_always, _stateful_set),
     ("batch/v1", "CronJob"): (_cron_job, _ends("spec.jobTemplate.spec.template.spec")),
-    ("batch/v1", "Job"): (
-        _ends("spec.template.spec"),
-        _fixed("spec", "completions"),
-        _FIXED_SELECTOR,
-        _fixed("spec", "template", "spec"),
-    ),
+    ("batch/v1", "Job"): (_job, _ends("spec.template.spec")),
     ("rbac.authorization.k8s.io/v1", "ClusterRole"): (_role,),
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): (_fixed("roleRef"),),
     ("rbac.authorization.k8s.io/v1", "Role"): (_role,),
@@ -470,6 +579,8 @@ _RULES: Final[dict[tuple[str, str], tuple[Rule, ...]]] = {
     ("v1", "ConfigMap"): (_config_map, _frozen("data", "binaryData")),
     ("v1", "Event"): (_event,),
     ("v1", "Pod"): (_running_pod,),
+    ("v1", "ReplicationController"): (_replication_controller,),
     ("v1", "Secret"): (_secret, _fixed("type"), _frozen("data")),
     ("v1", "Service"): (_service,),
+    **openshift.RULES,
 }

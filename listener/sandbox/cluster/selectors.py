@@ -18,8 +18,25 @@ QUALIFIED = (
     "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
     "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 )
-_KEY = re.compile(rf"([a-z0-9][-a-z0-9.]*/)?{NAME_PART}")
+VALUE_RULE = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+_NAME = re.compile(NAME_PART)
+_VALUE = re.compile(rf"({NAME_PART})?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_SUBDOMAIN_RULE = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+_TWO_PARTS = (
+    QUALIFIED.replace("name part", "a valid label key", 1)
+    + " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+)
 _TOKEN = re.compile(r"\s*(?:(==|!=|=|>|<|,|\(|\)|!)|([^\s=!<>,()]+))")
+_SPECIAL = frozenset({",", "(", ")", "=", "==", "!=", "<", ">", "!"})
 _OPERATORS = "in, notin, =, ==, !=, gt, lt"
 Labels = Mapping[str, str]
 
@@ -69,65 +86,117 @@ class LabelSelector:
 EVERY_LABEL = LabelSelector()
 
 
+def key_problems(key: str) -> list[str]:
+    """Say what is wrong with the key of a label or annotation, as `validation.IsQualifiedName` does."""
+    prefix, slash, name = key.rpartition("/")
+    found = []
+    if "/" in prefix:
+        return [_TWO_PARTS]
+    if slash and not prefix:
+        found.append("prefix part must be non-empty")
+    elif slash and not _SUBDOMAIN.fullmatch(prefix):
+        found.append(f"prefix part {_SUBDOMAIN_RULE}")
+    if len(prefix) > 253:
+        found.append("prefix part must be no more than 253 bytes")
+    if not name:
+        found.append("name part must be non-empty")
+    elif len(name) > 63:
+        found.append("name part must be no more than 63 bytes")
+    return found if _NAME.fullmatch(name) else [*found, QUALIFIED]
+
+
+def value_problems(value: str) -> list[str]:
+    """Say what is wrong with the value of a label."""
+    found = ["must be no more than 63 bytes"] if len(value) > 63 else []
+    return found if _VALUE.fullmatch(value) else [*found, VALUE_RULE]
+
+
 def parse_labels(text: str) -> LabelSelector:
     """Read `a=b,c in (d,e),!f`. Raises `ApiError` 400 with the words of the label parser."""
     tokens = [operator or word for operator, word in _TOKEN.findall(text)]
     found: list[Requirement] = []
     position = 0
+    if tokens and not _begins_a_requirement(tokens[0]):
+        raise bad_request(f"found '{tokens[0]}', expected: !, identifier, or 'end of string'")
     while position < len(tokens):
-        requirement, position = _requirement(tokens, position)
+        try:
+            requirement, position = _requirement(tokens, position)
+        except ValueError as error:
+            raise bad_request(f"unable to parse requirement: {error}") from None
         found.append(requirement)
         if position < len(tokens):
             if tokens[position] != ",":
                 raise bad_request(f"found '{tokens[position]}', expected: ',' or 'end of string'")
             position += 1
+            following = _at(tokens, position)
+            if not _begins_a_requirement(following):
+                raise bad_request(f"found '{following}', expected: identifier after ','")
     return LabelSelector(tuple(found))
 
 
+def _begins_a_requirement(word: str) -> bool:
+    return word == "!" or (bool(word) and word not in _SPECIAL)
+
+
+def _at(tokens: list[str], position: int) -> str:
+    """Return a token, or nothing at the end of the text."""
+    return tokens[position] if position < len(tokens) else ""
+
+
 def _requirement(tokens: list[str], position: int) -> tuple[Requirement, int]:
+    """Read one requirement; return it and where the next token is. Raises `ValueError`."""
     if tokens[position] == "!":
         return Requirement(_key(tokens, position + 1), "absent"), position + 2
     key = _key(tokens, position)
-    operator = tokens[position + 1] if position + 1 < len(tokens) else ","
-    after = position + 2
+    operator, after = _at(tokens, position + 1) or ",", position + 2
     match operator:
         case ",":
             return Requirement(key, "exists"), position + 1
         case "=" | "==" | "!=":
-            value = tokens[after] if after < len(tokens) and tokens[after] != "," else ""
-            negated = "notin" if operator == "!=" else "in"
-            return Requirement(key, negated, frozenset({value})), after + bool(value)
+            value = _at(tokens, after).replace(",", "")
+            if value:
+                _identifier(value)
+            values = _checked(key, frozenset({value}))
+            return Requirement(key, "notin" if operator == "!=" else "in", values), after + bool(value)
         case "in" | "notin":
             values, after = _values(tokens, after)
-            return Requirement(key, operator, values), after
+            return Requirement(key, operator, _checked(key, values)), after
         case ">" | "<":
-            bound = tokens[after] if after < len(tokens) else ""
+            bound = _at(tokens, after)
             if not re.fullmatch(r"-?\d+", bound):
-                raise bad_request(
-                    f"unable to parse requirement: values[0]: Invalid value: \"{bound}\": for 'Gt', 'Lt' operators, "
-                    "the value must be an integer"
-                )
+                why = "for 'Gt', 'Lt' operators, the value must be an integer"
+                raise ValueError(f'values[0]: Invalid value: "{bound}": {why}')
             return Requirement(key, "gt" if operator == ">" else "lt", frozenset({bound})), after + 1
-    raise bad_request(f"unable to parse requirement: found '{operator}', expected: {_OPERATORS}")
+    raise ValueError(f"found '{operator}', expected: {_OPERATORS}")
+
+
+def _identifier(word: str) -> str:
+    if not word or word in _SPECIAL:
+        raise ValueError(f"found '{word}', expected: identifier")
+    return word
 
 
 def _key(tokens: list[str], position: int) -> str:
-    key = tokens[position] if position < len(tokens) else ""
-    if not key or key in {",", "(", ")", "=", "==", "!=", "<", ">", "!"}:
-        raise bad_request(f"unable to parse requirement: found '{key}', expected: !, identifier, or 'end of string'")
-    if not _KEY.fullmatch(key):
-        raise bad_request(f'unable to parse requirement: <nil>: Invalid value: "{key}": {QUALIFIED}')
+    key = _identifier(_at(tokens, position))
+    if problems := key_problems(key):
+        raise ValueError(f'<nil>: Invalid value: "{key}": {"; ".join(problems)}')
     return key
 
 
+def _checked(key: str, values: frozenset[str]) -> frozenset[str]:
+    for place, value in enumerate(sorted(values)):
+        if problems := value_problems(value):
+            raise ValueError(f'values[{place}][{key}]: Invalid value: "{value}": {"; ".join(problems)}')
+    return values
+
+
 def _values(tokens: list[str], position: int) -> tuple[frozenset[str], int]:
-    if position >= len(tokens) or tokens[position] != "(":
-        found = tokens[position] if position < len(tokens) else ""
-        raise bad_request(f"unable to parse requirement: found '{found}' expected: '('")
+    if _at(tokens, position) != "(":
+        raise ValueError(f"found '{_at(tokens, position)}' expected: '('")
     try:
         end = tokens.index(")", position)
     except ValueError:
-        raise bad_request("unable to parse requirement: found '', expected: ',', or ')'") from None
+        raise ValueError("found '', expected: ',' or ')'") from None
     inside = tokens[position + 1 : end]
     values = frozenset(word for word in inside if word != ",")
     return values or frozenset({""}), end + 1

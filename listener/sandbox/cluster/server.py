@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -206,11 +207,16 @@ class Server:
     def _create(self, request: web.BaseRequest, asked: Target, body: bytes) -> web.StreamResponse:
         answer = requests.negotiate(request.headers.get("Accept", ""), _OBJECTS)
         resource = asked.resource
+        if asked.subresource:
+            resource = replace(resource, kind=dict(resource.actions)[asked.subresource])
         options = requests.write_options("CreateOptions", request.query, request.headers.get("User-Agent", ""))
         given = requests.document(body, request.headers.get("Content-Type", ""), resource.kind)
         obj = requests.checked_type(resource, given, body)
         if resource.verbs == ("create",):
             return web.Response(status=201, body=_encode(access.review(resource.kind, obj, now())), headers=_HEADERS)
+        if asked.subresource:
+            builds, written = self._verbs.instantiate(resource, asked.namespace or "", obj, options)
+            return self._written(request, Target(builds, asked.namespace), answer, written)
         written = self._verbs.create(resource, asked.namespace or "", obj, options)
         return self._written(request, asked, answer, written)
 
@@ -329,6 +335,9 @@ def _fault_error(request: web.BaseRequest, fault: Fault, call: Call) -> ApiError
             return status.conflict(named, call.name)
         case "throttle":
             return status.too_many_requests(fault.retry_after)
+        case "deny":
+            why = 'admission webhook "sandbox.example" denied the request: the sandbox was told to deny'
+            return ApiError(403, why, reason="Forbidden")
         case "expired":
             return ApiError(410, "too old resource version: the sandbox was told to say so")
         case "reset":

@@ -17,9 +17,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from listener.sandbox.cluster import openshift
 from listener.sandbox.cluster.field_errors import FieldError, forbidden, invalid, required
 from listener.sandbox.cluster.resources import Resource
-from listener.sandbox.cluster.selectors import NAME_PART, QUALIFIED
+from listener.sandbox.cluster.selectors import key_problems, value_problems
 
 Object = dict[str, Any]
 
@@ -28,8 +29,6 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SERVICE = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _PATH_SEGMENT = re.compile(r"(?!\.{1,2}$)[^/%]+")
-_KEY = re.compile(rf"(?:[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?/)?{NAME_PART}")
-_VALUE = re.compile(rf"({NAME_PART})?")
 _SUBDOMAIN_RULE = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
     "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
@@ -45,11 +44,6 @@ _SERVICE_RULE = (
     "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
     "'[a-z]([-a-z0-9]*[a-z0-9])?')"
 )
-_VALUE_RULE = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
-    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-)
 _SERVER_OWNED = (
     "uid",
     "creationTimestamp",
@@ -59,6 +53,8 @@ _SERVER_OWNED = (
     "selfLink",
 )
 _STANDARD_FINALIZERS = {"orphan", "foregroundDeletion", "kubernetes"}
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+_PRIORITY = {"priority": 0, "preemptionPolicy": "PreemptLowerPriority"}
 _SERVICE_NETWORK = ipaddress.ip_network("10.96.0.0/16")
 
 
@@ -91,13 +87,15 @@ def prepare_create(resource: Resource, obj: Object, now: str) -> None:
         fold_string_data(obj)
         obj.setdefault("type", "Opaque")
     elif (resource.group, resource.kind) == ("apps", "DaemonSet"):
-        revision = {"deprecated.daemonset.template.generation": "1"}
-        metadata["annotations"] = {**(metadata.get("annotations") or {}), **revision}
+        revision = {_TEMPLATE_GENERATION: "1"}
+        metadata["annotations"] = {**revision, **(metadata.get("annotations") or {})}
+    elif not resource.custom:
+        openshift.prepare_create(obj)
 
 
 def complete_create(resource: Resource, obj: Object) -> None:
     """Add what the server makes up for a new object of its type: a status, an address, labels that select it."""
-    special = _ON_CREATE.get((resource.group, resource.kind))
+    special = None if resource.custom else _ON_CREATE.get((resource.group, resource.kind))
     if special is not None:
         special(obj)
 
@@ -118,6 +116,12 @@ def prepare_update(resource: Resource, before: Object, after: Object, subresourc
             after["status"] = before["status"]
     if (resource.group, resource.kind) == ("", "Secret"):
         fold_string_data(after)
+    elif (resource.group, resource.kind) == ("", "Pod"):
+        _admit_pod(before, after)
+    elif (resource.group, resource.kind) == ("apps", "DaemonSet"):
+        _count_template(before, after)
+    elif not resource.custom:
+        openshift.prepare_update(before, after)
     if resource.counts_generation and _counted(resource, before) != _counted(resource, after):
         new["generation"] = old.get("generation", 0) + 1
 
@@ -184,26 +188,54 @@ def _job(job: Object) -> None:
     if spec.get("manualSelector"):
         return
     uid, name = job["metadata"]["uid"], job["metadata"]["name"]
-    labels = {
-        "batch.kubernetes.io/controller-uid": uid,
-        "batch.kubernetes.io/job-name": name,
-        "controller-uid": uid,
-        "job-name": name,
-    }
-    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+    controller = {"batch.kubernetes.io/controller-uid": uid}
+    selector = spec.get("selector") or {}
+    spec["selector"] = {**selector, "matchLabels": {**(selector.get("matchLabels") or {}), **controller}}
     spec["manualSelector"] = False
     template = dict(spec.get("template") or {})
-    metadata = template.get("metadata") or {}
-    template["metadata"] = {**metadata, "labels": {**(metadata.get("labels") or {}), **labels}}
+    metadata, before = template.get("metadata") or {}, (template.get("metadata") or {}).get("labels")
+    names = {"batch.kubernetes.io/job-name": name, "controller-uid": uid, "job-name": name}
+    labels = {**(before or {}), **controller, **names}
+    template["metadata"] = {**metadata, "labels": labels}
     spec["template"] = template
-    job["metadata"]["labels"] = {**(job["metadata"].get("labels") or {}), **labels}
+    # One map in Go too: a job that took over its template's labels has whatever is added to them.
+    if job["metadata"].get("labels") is before:
+        job["metadata"]["labels"] = labels
 
 
 def _pod(pod: Object) -> None:
     spec = pod.get("spec") or {}
     account = spec.get("serviceAccountName") or "default"
-    pod["spec"] = {**spec, "serviceAccountName": account, "serviceAccount": account}
+    admitted = {"serviceAccountName": account, "serviceAccount": account, **_PRIORITY}
+    pod["spec"] = {**admitted, **spec, "tolerations": _tolerations(spec)}
     pod["status"] = {"phase": "Pending", "qosClass": "BestEffort"}
+
+
+def _count_template(before: Object, after: Object) -> None:
+    """Count the templates of a DaemonSet in its annotation, whatever a client makes of that."""
+    text = (before["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION, "")
+    changed = before["spec"].get("template") != after["spec"].get("template")
+    number = (int(text) if text.isdigit() else 0) + changed
+    annotations = after["metadata"].get("annotations") or {}
+    after["metadata"]["annotations"] = {**annotations, _TEMPLATE_GENERATION: str(number)}
+
+
+def _admit_pod(before: Object, after: Object) -> None:
+    """Keep what admission gave the pod, whoever leaves it out: the plugins Priority and DefaultTolerationSeconds."""
+    kept = {name: value for name, value in before["spec"].items() if name in _PRIORITY}
+    spec = {**kept, **after["spec"]}
+    after["spec"] = {**spec, "tolerations": _tolerations(spec)}
+
+
+def _tolerations(spec: Object) -> list[Object]:
+    """Let a pod stay for five minutes on a node that is in trouble, unless it says otherwise."""
+    found = list(spec.get("tolerations") or ())
+    for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
+        if not any(
+            each.get("key") in (None, "", key) and each.get("effect") in (None, "", "NoExecute") for each in found
+        ):
+            found.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
+    return found
 
 
 def _with_status(status: Object) -> Callable[[Object], None]:
@@ -225,6 +257,9 @@ _ON_CREATE: dict[tuple[str, str], Callable[[Object], None]] = {
     ("apps", "StatefulSet"): _with_status({"replicas": 0, "availableReplicas": 0}),
     ("batch", "CronJob"): _with_status({}),
     ("batch", "Job"): _job,
+    (openshift.APPS, "DeploymentConfig"): _with_status(
+        dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas", "unavailableReplicas"), 0)
+    ),
     ("networking.k8s.io", "Ingress"): _with_status({"loadBalancer": {}}),
     ("policy", "PodDisruptionBudget"): _with_status(
         {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}
@@ -263,15 +298,14 @@ def _name_faults(resource: Resource, name: str) -> list[FieldError]:
 
 
 def _map_faults(metadata: Object) -> list[FieldError]:
-    found = []
+    found: list[FieldError] = []
     for field in ("labels", "annotations"):
         values = metadata.get(field) or {}
         for key, value in values.items():
-            if not _KEY.fullmatch(key.lower() if field == "annotations" else key):
-                found.append(invalid(f"metadata.{field}", key, QUALIFIED))
-            if field == "labels" and (_VALUE.fullmatch(value) is None or len(value) > 63):
-                too_long = "must be no more than 63 bytes"
-                found.append(invalid("metadata.labels", value, too_long if len(value) > 63 else _VALUE_RULE))
+            problems = key_problems(key.lower() if field == "annotations" else key)
+            found += (invalid(f"metadata.{field}", key, problem) for problem in problems)
+            if field == "labels":
+                found += (invalid("metadata.labels", value, problem) for problem in value_problems(value))
     size = sum(len(key) + len(value) for key, value in (metadata.get("annotations") or {}).items())
     if size > 256 * 1024:
         found.append(

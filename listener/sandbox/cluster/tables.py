@@ -324,6 +324,61 @@ def _revision(obj: Object, now: datetime) -> list[Any]:
     return [_name(obj), controller, str(obj.get("revision", "")), _age(obj, now)]
 
 
+def _deployment_config(obj: Object, _: datetime) -> list[Any]:
+    spec, status = _spec(obj), _status(obj)
+    desired = f"{spec.get('replicas', 0)}{' (during test)' if spec.get('test') else ''}"
+    containers = {each["name"] for each in ((spec.get("template") or {}).get("spec") or {}).get("containers") or ()}
+    triggers = {_deployment_trigger(each, containers) for each in spec.get("triggers") or ()}
+    counts = [status.get("latestVersion", 0), desired, status.get("updatedReplicas", 0)]
+    return [_name(obj), *counts, ",".join(sorted(triggers - {""}))]
+
+
+def _deployment_trigger(trigger: Object, containers: set[str]) -> str:
+    parameters = trigger.get("imageChangeParams") or {}
+    if trigger.get("type") == "ConfigChange":
+        return "config"
+    if trigger.get("type") != "ImageChange":
+        return str(trigger.get("type", ""))
+    if not parameters.get("automatic"):
+        return ""
+    names, source = parameters.get("containerNames") or [], parameters.get("from") or {}
+    prefix = f"{','.join(sorted(names))}:" if len(containers) != 1 and not containers >= set(names) else ""
+    kind = "image" if source.get("kind") == "ImageStreamTag" else source.get("kind", "")
+    return f"{kind}({prefix}{source.get('name', '')})"
+
+
+def _build_config(obj: Object, _: datetime) -> list[Any]:
+    custom = ((_spec(obj).get("strategy") or {}).get("customStrategy") or {}).get("from") or {}
+    kind, source = _built(obj)
+    return [_name(obj), kind, custom.get("name") or source, _status(obj).get("lastVersion", 0)]
+
+
+def _build(obj: Object, now: datetime) -> list[Any]:
+    status = _status(obj)
+    reason, started = status.get("reason"), status.get("startTimestamp")
+    phase = f"{status.get('phase', '')} ({reason})" if reason else status.get("phase", "")
+    duration = human(timedelta(microseconds=status["duration"] // 1000)) if status.get("duration") else ""
+    return [_name(obj), *_built(obj), phase, f"{_since(started, now)} ago" if started else "", duration]
+
+
+def _built(obj: Object) -> list[str]:
+    """Return by which strategy, and from what, a build is made."""
+    strategy, source = _spec(obj).get("strategy") or {}, _spec(obj).get("source") or {}
+    kind = next((name for field, name in _STRATEGIES.items() if field in strategy), "")
+    names = {"dockerfile": "Dockerfile", "binary": "Binary", "git": "Git"}
+    found = [name for field, name in names.items() if source.get(field) is not None]
+    reference = (source.get("git") or {}).get("ref")
+    return [kind, ",".join(found) + (f"@{reference}" if reference else "")]
+
+
+_STRATEGIES = {
+    "dockerStrategy": "Docker",
+    "customStrategy": "Custom",
+    "sourceStrategy": "Source",
+    "jenkinsPipelineStrategy": "JenkinsPipeline",
+}
+
+
 def _plain(obj: Object, now: datetime) -> list[Any]:
     return [_name(obj), _age(obj, now)]
 
@@ -406,6 +461,11 @@ _LAYOUTS: dict[tuple[str, str], Layout] = {
         _cron_job,
     ),
     ("batch", "jobs"): Layout(_columns(f"Name | Status | Completions | Duration | Age | {_IMAGES} | *Selector"), _job),
+    ("apps.openshift.io", "deploymentconfigs"): Layout(
+        _columns("Name | Revision | Desired | Current | Triggered By"), _deployment_config
+    ),
+    ("build.openshift.io", "buildconfigs"): Layout(_columns("Name | Type | From | Latest"), _build_config),
+    ("build.openshift.io", "builds"): Layout(_columns("Name | Type | From | Status | Started | Duration"), _build),
     ("coordination.k8s.io", "leases"): Layout(_columns("Name | Holder | Age"), _lease),
     ("networking.k8s.io", "ingresses"): Layout(_columns("Name | Class | Hosts | Address | Ports | Age"), _ingress),
     ("networking.k8s.io", "networkpolicies"): Layout(_columns("Name | Pod-Selector | Age"), _network_policy),

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from listener.sandbox.cluster import apply, custom, events, field_errors, patches, schema, status, strategies
+from listener.sandbox.cluster import apply, builds, custom, events, field_errors, patches, schema, status, strategies
 from listener.sandbox.cluster.definitions import validate_crd
 from listener.sandbox.cluster.field_errors import FieldError
 from listener.sandbox.cluster.listing import Selection
@@ -23,6 +23,8 @@ from listener.sandbox.cluster.status import ApiError
 from listener.sandbox.cluster.store import Entry, Object, Store
 
 NAMESPACES = ("", "namespaces")
+STREAMS = ("image.openshift.io", "imagestreams")
+BUILD_CONFIGS, BUILDS = ("build.openshift.io", "buildconfigs"), ("build.openshift.io", "builds")
 DEFINITIONS = ("apiextensions.k8s.io", "customresourcedefinitions")
 PROTECTED = frozenset({"default", "kube-system", "kube-public"})
 FOREGROUND = "foregroundDeletion"
@@ -137,6 +139,30 @@ class Verbs:
             return self._scale(resource, entry, before, after, options)
         after = self._addressed(resource, namespace, after, name)
         return self._update(_Update(resource, entry, before, after, options, subresource, patch=True))
+
+    def instantiate(
+        self, requested: Resource, namespace: str, request: Object, options: WriteOptions
+    ) -> tuple[Resource, Written]:
+        """Make a Build of the BuildConfig that a BuildRequest names; return it, with its type.
+
+        First the BuildConfig remembers it, then there is a Build: as OpenShift does it, so that of two who ask at once
+        only one is served.
+        """
+        request = self._addressed(requested, namespace, request)
+        request, warnings = self._decoded(requested, request, options)
+        name = request["metadata"].get("name")
+        if not name:
+            missing = field_errors.required("metadata.name", "name or generateName is required")
+            raise status.invalid(requested.kind, requested.group, "", [missing])
+        configs, made = self.catalog.builtin(*BUILD_CONFIGS), self.catalog.builtin(*BUILDS)
+        entry = self.get(configs, namespace, name)
+        before = self.load(configs, entry)
+        config, build = builds.instantiate(before, request, self._stream, now())
+        if not options.dry_run:
+            config = {**config, "metadata": dict(config["metadata"])}
+            strategies.prepare_update(configs, before, config, None)
+            self._put(configs, config)
+        return made, self._create(made, build, options, warnings, managed_fields=None)
 
     def delete(self, resource: Resource, namespace: str, name: str, options: DeleteOptions) -> Written:
         """Delete an object, or begin to: while finalizers are left it stays, marked, and `gone` is False."""
@@ -440,6 +466,12 @@ class Verbs:
         version = (scale.get("metadata") or {}).get("resourceVersion")
         after = {**after, "metadata": {**after["metadata"], **({"resourceVersion": version} if version else {})}}
         return self._update(_Update(resource, entry, before, after, options, subresource="scale"))
+
+    def _stream(self, namespace: str, name: str) -> Object | None:
+        if self.catalog.stored(STREAMS) is None:
+            return None
+        entry = self.store.collection(STREAMS).get(namespace, name)
+        return None if entry is None else entry.decode()
 
     def _orphan(self, uid: str) -> None:
         for storage, key in self.store.dependents(uid):
