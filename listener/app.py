@@ -18,11 +18,11 @@ from listener import __version__
 from listener.core import authentication, tracking
 from listener.core.events import Parsed
 from listener.core.hosts import HostPolicy
+from listener.core.kinds import KINDS, Kind, custom
 from listener.core.manifests import Platform
 from listener.core.polling import Bounds
 from listener.core.receipts import Arrival, Receipt
 from listener.core.streams import Serving, Stream
-from listener.core.workloads import KINDS
 from listener.dialects import DIALECTS
 from listener.edges import metrics
 from listener.edges.cluster import Cluster
@@ -36,9 +36,11 @@ from listener.flow.fanout import FanOut
 from listener.flow.importer import Importer, Known
 from listener.flow.inquiry import Inquiry, PullSecrets
 from listener.flow.intake import Intake, Origin
+from listener.flow.ledger import Ledger, opening
 from listener.flow.reconciler import Reconciler
 from listener.flow.recorder import Recorder
 from listener.flow.state import State, StreamSink, WorkloadSink
+from listener.flow.throttle import Throttle
 from listener.flow.watcher import Watcher
 from listener.settings import Imports, Registry, SecretSource, Settings, seconds
 
@@ -47,6 +49,7 @@ log = structlog.get_logger()
 # Together less than the 30 s that Kubernetes waits between SIGTERM and SIGKILL.
 _DRAIN_HOOKS_SECONDS = 8
 _DRAIN_PATCHES_SECONDS = 15
+_RECORD_SECONDS = 2
 # A watcher's own limits (a list, a silent watch, a pause) add up to less; beyond, something hangs that should not.
 _STALLED_SECONDS = 300
 
@@ -79,7 +82,10 @@ class Service:
             self._recorder,
             self._metrics,
             max_in_flight=settings.fan_out.max_in_flight,
+            account=opening(self._state, _now),
         )
+        self._ledger = Ledger(self._state, bookkeeper, self._state.queue, self._metrics, _now, self.ready)
+        self._state.observer = self._ledger
         self._importer = Importer(
             cluster,
             self._state,
@@ -109,23 +115,28 @@ class Service:
             history_limit=settings.history.limit,
             namespaces=settings.namespaces,
         )
+        self._kinds = _kinds(settings)
+        self._throttle = Throttle(ceiling=settings.fan_out.max_in_flight, per_second=settings.fan_out.max_per_second)
         self._fan_out = FanOut(
             cluster,
             self._state,
             self._recorder,
             self._metrics,
+            self._throttle,
             _now,
-            max_in_flight=settings.fan_out.max_in_flight,
+            kinds=self._kinds,
+            workers=settings.fan_out.max_in_flight,
             change_cause=settings.fan_out.change_cause,
+            ledger=self._ledger,
         )
         namespaces = settings.namespaces or (None,)
         self._stream_watchers: list[Watcher[Any, Any]] = [
             Watcher(cluster.streams(namespace), StreamSink(self._state)) for namespace in namespaces
         ]
         self._watchers = self._stream_watchers + [
-            Watcher(cluster.workloads(kind, namespace), WorkloadSink(self._state, kind.name))
+            Watcher(cluster.workloads(kind, namespace), WorkloadSink(self._state, kind.label))
             for namespace in namespaces
-            for kind in KINDS
+            for kind in self._kinds
         ]
         self._hooks = Hooks(
             {r.name: self._hook(r, n, intake) for n, r in enumerate(settings.registries)}, self._metrics
@@ -153,6 +164,7 @@ class Service:
         self._run(self._reconciler.run(), "streams")
         self._run(self._importer.run(), "imports")
         self._run(self._fan_out.run(), "fan-out")
+        self._run(self._ledger.run(), "ledger")
         self._run(self._recorder.run(), "events")
         log.info(
             "listener.started",
@@ -181,7 +193,9 @@ class Service:
         self._hooks.close()
         log.info("listener.draining", workloads=len(self._state.queue))
         drained = await _within(_DRAIN_HOOKS_SECONDS, self._hooks.drained())
+        self._state.rounds.flush()
         drained &= await _within(_DRAIN_PATCHES_SECONDS, self._state.queue.idle())
+        drained &= await _within(_RECORD_SECONDS, self._ledger.flush())
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -253,12 +267,18 @@ class Service:
     def _watch_gauges(self) -> None:
         state, watch = self._state, self._metrics.watch
         watch("listener_streams", "Image streams known.", None, lambda: {"": len(state.streams)})
-        watch("listener_workloads", "Workloads with triggers.", "kind", lambda: _by_kind(state.workloads.counts()))
+        watch("listener_workloads", "Workloads with triggers.", "kind", lambda: self._by_kind(state.workloads.counts()))
         watch(
             "listener_invalid_triggers",
             "Workloads with a trigger that cannot be followed.",
             "kind",
-            lambda: _by_kind(state.workloads.invalid()),
+            lambda: self._by_kind(self._fan_out.invalid()),
+        )
+        watch(
+            "listener_contested_workloads",
+            "Workloads with an image that is left to somebody who keeps setting it back.",
+            "kind",
+            lambda: self._by_kind(state.contests.counts()),
         )
         watch("listener_queue_depth", "What waits or is being worked on.", "queue", self._queue_depths)
         watch(
@@ -269,10 +289,14 @@ class Service:
         )
         watch(
             "listener_fan_out_limit",
-            "Patches that may be under way at once.",
+            "Patches that may be under way at once, as the API server's answers allow.",
             None,
-            lambda: {"": self._settings.fan_out.max_in_flight},
+            lambda: {"": self._throttle.limit},
         )
+
+    def _by_kind(self, found: Mapping[str, int]) -> Mapping[str, float]:
+        """Zeros too: a gauge that vanishes looks like a target that vanished."""
+        return {kind.label: found.get(kind.label, 0) for kind in self._kinds}
 
     def _queue_depths(self) -> Mapping[str, float]:
         return {
@@ -311,9 +335,17 @@ async def serve(settings: Settings, *, kubeconfig: str | None, context: str | No
 
 async def connect(settings: Settings, *, kubeconfig: str | None, context: str | None) -> Cluster:
     """The cluster, with a connection for each watch and each patch that may be under way, and some for the rest."""
-    watches = (1 + len(KINDS)) * max(1, len(settings.namespaces))
+    watches = (1 + len(_kinds(settings))) * max(1, len(settings.namespaces))
     connections = watches + 2 * settings.fan_out.max_in_flight + 16
     return await Cluster.connect(kubeconfig=kubeconfig, context=context, max_connections=connections)
+
+
+def _kinds(settings: Settings) -> tuple[Kind, ...]:
+    more = (
+        custom(each.api_version, each.kind, tuple(each.pod_spec_path.split(".")), each.plural or "")
+        for each in settings.workloads
+    )
+    return (*KINDS, *more)
 
 
 def _registries(settings: Settings) -> Registries:
@@ -360,11 +392,6 @@ def _scheme(registry: Registry) -> tuple[authentication.Scheme, SecretSource | N
 
 def _path(source: SecretSource) -> Path | None:
     return Path(source.secret_file) if source.secret_file else None
-
-
-def _by_kind(found: Mapping[str, int]) -> Mapping[str, float]:
-    """Zeros too: a gauge that vanishes looks like a target that vanished."""
-    return {kind.name: found.get(kind.name, 0) for kind in KINDS}
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:

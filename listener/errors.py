@@ -78,6 +78,10 @@ class ClusterRefused(ClusterError):
         self.status = status
 
 
+class NotServed(ClusterRefused):
+    """404 about a resource: the API server does not know it, now. A CustomResourceDefinition may bring it."""
+
+
 class WatchExpired(ClusterError):
     """410: the place where the watch should go on is no longer in the server's memory. List again."""
 

@@ -8,7 +8,7 @@ that holds them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
@@ -16,6 +16,7 @@ import msgspec
 import yaml
 
 from listener.core.imports import interval_seconds
+from listener.core.kinds import KINDS
 from listener.errors import SettingsError
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -124,8 +125,23 @@ class History(_Section, frozen=True, kw_only=True):
 class FanOut(_Section, frozen=True, kw_only=True):
     max_in_flight: Annotated[int, msgspec.Meta(ge=1, le=250)] = 100
     """Patches sent at the same time. API servers queue some 300 requests of one client before they answer 429."""
+    max_per_second: Annotated[float, msgspec.Meta(gt=0, le=10_000)] | None = None
+    """Patches sent in a second, at most; null: as many as the API server takes well."""
     change_cause: bool = True
     """Set kubernetes.io/change-cause with each patch, so that `kubectl rollout history` explains itself."""
+
+
+class WorkloadKind(_Section, frozen=True, kw_only=True):
+    """A kind of workload that Kubernetes itself does not have, with a pod spec somewhere in its objects."""
+
+    api_version: Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?v[0-9][a-z0-9]*$")]
+    kind: Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Za-z0-9]{0,62}$")]
+    pod_spec_path: Annotated[
+        str, msgspec.Meta(pattern=r"^(?!metadata(\.|$))[A-Za-z][A-Za-z0-9]*(\.[A-Za-z][A-Za-z0-9]*){0,9}$")
+    ]
+    """Such as spec.template.spec. The trigger annotation's fieldPath begins with it."""
+    plural: Annotated[str, msgspec.Meta(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")] | None = None
+    """What its resource is called in paths; null: as the cluster's discovery says."""
 
 
 class Logging(_Section, frozen=True, kw_only=True):
@@ -140,6 +156,8 @@ class Settings(_Section, frozen=True, kw_only=True):
     imports: Imports = Imports()
     history: History = History()
     fan_out: FanOut = FanOut()
+    workloads: tuple[WorkloadKind, ...] = ()
+    """More kinds that are followed; they need the rights get, list, watch and patch."""
     namespaces: tuple[Name, ...] = ()
     """Where streams and workloads are looked for; empty: everywhere."""
     logging: Logging = Logging()
@@ -235,10 +253,20 @@ def _check(settings: Settings) -> None:
                 raise SettingsError(f"{where}.auth.{name}: expected exactly one of secretFile, secretEnv")
         if registry.public_host and not registry.integrated:
             raise SettingsError(f"{where}.publicHost: only an integrated registry serves streams; set integrated: true")
+    _check_workloads(settings.workloads)
     _check_imports(settings.imports)
     for key, value in (("hooks", settings.listen.hooks), ("monitoring", settings.listen.monitoring)):
         if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):\d{1,5}", value) or int(value.rpartition(":")[2]) > 65535:
             raise SettingsError(f"listen.{key}: expected HOST:PORT such as 0.0.0.0:8080, found {value!r}")
+
+
+def _check_workloads(found: Sequence[WorkloadKind]) -> None:
+    known = {(kind.name, kind.api_version.rpartition("/")[0]): "followed anyway" for kind in KINDS}
+    for number, kind in enumerate(found):
+        name = (kind.kind, kind.api_version.rpartition("/")[0])
+        if name in known:
+            raise SettingsError(f"workloads[{number}]: {kind.kind} of {kind.api_version} is {known[name]}; take it out")
+        known[name] = f"named by workloads[{number}] already"
 
 
 def _check_imports(found: Imports) -> None:

@@ -26,17 +26,24 @@ TEAM = {
 }
 OPEN = {"name": "lab", "host": "lab.example.com:5000", "integrated": True, "auth": {"none": True}}
 
+ROLLOUT = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "podSpecPath": "spec.template.spec"}
+
 Rendered = dict[tuple[str, str], dict[str, Any]]
 
 STREAMS = ("image.openshift.io", "imagestreams")
 STREAM_STATUS = ("image.openshift.io", "imagestreams/status")
+FOLLOW = {"get", "list", "watch", "patch"}
 LEAST_RIGHTS = {
     STREAMS: {"get", "list", "watch", "patch"},
     STREAM_STATUS: {"patch"},
-    ("apps", "deployments"): {"get", "list", "watch", "patch"},
-    ("apps", "statefulsets"): {"get", "list", "watch", "patch"},
-    ("apps", "daemonsets"): {"get", "list", "watch", "patch"},
-    ("batch", "cronjobs"): {"get", "list", "watch", "patch"},
+    ("apps", "deployments"): FOLLOW,
+    ("apps", "statefulsets"): FOLLOW,
+    ("apps", "daemonsets"): FOLLOW,
+    ("apps", "replicasets"): FOLLOW,
+    ("batch", "cronjobs"): FOLLOW,
+    ("batch", "jobs"): FOLLOW,
+    ("", "pods"): FOLLOW,
+    ("", "replicationcontrollers"): FOLLOW,
     ("", "events"): {"create", "patch"},
 }
 
@@ -174,6 +181,50 @@ async def test_secrets_are_read_only_if_that_was_asked_for(helm: Path, tmp_path:
     assert rights_of(rendered) == LEAST_RIGHTS | {("", "secrets"): {"list"}}
 
 
+@pytest.mark.parametrize(
+    ("values", "more"),
+    [
+        pytest.param(
+            {"rbac": {"openshift": True}},
+            {
+                ("apps.openshift.io", "deploymentconfigs"): FOLLOW,
+                ("build.openshift.io", "buildconfigs"): {"get", "list", "watch"},
+                ("build.openshift.io", "buildconfigs/instantiate"): {"create"},
+            },
+            id="OpenShift",
+        ),
+        pytest.param(
+            {"rbac": {"shipwright": True}},
+            {("shipwright.io", "builds"): FOLLOW, ("shipwright.io", "buildruns"): {"get", "create"}},
+            id="Shipwright",
+        ),
+        pytest.param(
+            {"rbac": {"tekton": True}},
+            {("tekton.dev", "pipelines"): FOLLOW, ("tekton.dev", "pipelineruns"): {"get", "create"}},
+            id="Tekton",
+        ),
+        pytest.param(
+            {"settings": {"workloads": [ROLLOUT, ROLLOUT | {"kind": "Policy", "plural": "policies"}]}},
+            {("argoproj.io", "rollouts"): FOLLOW, ("argoproj.io", "policies"): FOLLOW},
+            id="kinds of the settings",
+        ),
+    ],
+)
+async def test_other_kinds_are_followed_only_if_that_was_asked_for(
+    helm: Path, tmp_path: Path, values: dict[str, Any], more: dict[tuple[str, str], set[str]]
+) -> None:
+    assert rights_of(await render(helm, tmp_path, values)) == LEAST_RIGHTS | more
+
+
+async def test_kinds_and_pace_reach_the_service(helm: Path, tmp_path: Path) -> None:
+    values = {"settings": {"workloads": [ROLLOUT], "fanOut": {"maxPerSecond": 20}}}
+    found = settings_of(await render(helm, tmp_path, values))
+    assert found.fan_out.max_per_second == 20
+    assert found.workloads == (
+        settings.WorkloadKind(api_version="argoproj.io/v1alpha1", kind="Rollout", pod_spec_path="spec.template.spec"),
+    )
+
+
 async def test_how_images_are_imported_reaches_the_service(helm: Path, tmp_path: Path) -> None:
     imports = {"interval": "1h", "perHost": {"rate": 2.5}, "allowed": ["*.example.com", "registry.corp:5000"]}
     team = TEAM | {"caFile": "/etc/listener/secrets/ca.pem", "verify": False}
@@ -283,8 +334,8 @@ async def test_refuses_a_bad_value_by_its_place(helm: Path, tmp_path: Path, valu
                 "imagePullSecrets": [{"name": "pull"}],
                 "service": {"type": "NodePort", "annotations": {"example.com/team": "shop"}},
                 "serviceAccount": {"annotations": {"example.com/role": "listener"}},
-                "rbac": {"pullSecrets": True},
-                "settings": {"registries": [TEAM, OPEN]},
+                "rbac": {"pullSecrets": True, "openshift": True, "shipwright": True, "tekton": True},
+                "settings": {"registries": [TEAM, OPEN], "workloads": [ROLLOUT]},
             },
             id="everything",
         ),

@@ -281,6 +281,35 @@ STATUS_TAKEN = [
     ),
 ]
 
+FAN_OUT: dict[str, Any] = {
+    "tag": "prod",
+    "dockerImageReference": f"quay.io/acme/web@{DIGEST}",
+    "image": DIGEST,
+    "generation": 3,
+    "cause": "push",
+    "delivery": "4f2a",
+    "started": "2026-01-01T00:00:00.123456Z",
+    "phase": "RollingOut",
+    "matched": 12,
+    "patched": 10,
+    "current": 0,
+    "paused": 1,
+    "waiting": 0,
+    "failed": 1,
+    "rollouts": 9,
+    "rolledOut": 8,
+    "firstPatched": "2026-01-01T00:00:00.2Z",
+    "lastPatched": "2026-01-01T00:00:01.234567Z",
+    "firstRolledOut": "2026-01-01T00:00:05Z",
+    "lastRolledOut": "2026-01-01T00:00:06+01:00",
+    "failures": [{"kind": "Deployment", "namespace": "shop", "name": "web", "reason": "admission webhook denied it"}],
+}
+
+STATUS_TAKEN += [
+    pytest.param({"fanOuts": [FAN_OUT, {"tag": "prod", "started": "2026-01-01T00:00:00Z"}]}, id="fan-outs"),
+    pytest.param({"fanOuts": None}, id="no fan-outs"),
+]
+
 STATUS_REFUSED = [
     pytest.param({"tags": [{"items": []}]}, "status.tags[0].tag", id="a history without a tag"),
     pytest.param(
@@ -296,6 +325,9 @@ STATUS_REFUSED = [
         "status.tags[0].conditions[0].status",
         id="an unknown status of a condition",
     ),
+    pytest.param({"fanOuts": [FAN_OUT | {"phase": "Over"}]}, "status.fanOuts[0].phase", id="an unknown phase"),
+    pytest.param({"fanOuts": [FAN_OUT | {"matched": "12"}]}, "status.fanOuts[0].matched", id="text for a count"),
+    pytest.param({"fanOuts": [{"tag": "prod"}]}, "status.fanOuts[0].started", id="a fan-out that never began"),
 ]
 
 

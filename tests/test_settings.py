@@ -23,6 +23,17 @@ def with_auth(auth: Any) -> dict[str, Any]:
     return with_team(auth=auth)
 
 
+ROLLOUT: Mapping[str, Any] = {
+    "apiVersion": "argoproj.io/v1alpha1",
+    "kind": "Rollout",
+    "podSpecPath": "spec.template.spec",
+}
+
+
+def with_kind(**changes: Any) -> dict[str, Any]:
+    return {"workloads": [{**ROLLOUT, **changes}]}
+
+
 def test_nothing_is_needed() -> None:
     found = settings.load(None, {})
     assert (found.history.limit, found.fan_out.max_in_flight, found.namespaces) == (50, 100, ())
@@ -147,6 +158,44 @@ def test_each_way_to_authenticate(auth: Any) -> None:
         pytest.param({"imports": {"maxTags": 0}}, "imports.maxTags", ">= 1", id="no tags"),
         pytest.param({"imports": {"allowed": ["a/b"]}}, "imports.allowed[0]", "regex", id="a path is no host"),
         pytest.param({"imports": {"allowed": ["*"]}}, "imports.allowed[0]", "inside the cluster", id="everything"),
+        pytest.param({"fanOut": {"maxPerSecond": 0}}, "fanOut.maxPerSecond", "> 0", id="no patches at all"),
+        pytest.param({"fanOut": {"maxPerSecond": -1}}, "fanOut.maxPerSecond", "> 0", id="fewer than none"),
+        pytest.param({"fanOut": {"maxPerSecond": 10**6}}, "fanOut.maxPerSecond", "<= 10000", id="too many to mean it"),
+        pytest.param({"fanOut": {"maxPerSecond": "5"}}, "fanOut.maxPerSecond", "float", id="a rate in quotes"),
+        pytest.param(
+            {"fanOut": {"maxPerSecond": float("nan")}}, "fanOut.maxPerSecond", "> 0", id="a rate that is none"
+        ),
+        pytest.param({"workloads": {}}, "workloads", "array", id="kinds that are no list"),
+        pytest.param({"workloads": ["Rollout"]}, "workloads[0]", "object", id="a kind by its name alone"),
+        pytest.param({"workloads": [{"kind": "Rollout"}]}, "workloads[0]", "missing", id="half a kind"),
+        pytest.param(with_kind(path="x"), "workloads[0]", "`path`", id="unknown key of a kind"),
+        pytest.param(with_kind(apiVersion="argoproj.io"), "workloads[0].apiVersion", "regex", id="no version"),
+        pytest.param(with_kind(apiVersion="a/b/v1"), "workloads[0].apiVersion", "regex", id="two groups"),
+        pytest.param(with_kind(apiVersion="../v1"), "workloads[0].apiVersion", "regex", id="a way out"),
+        pytest.param(with_kind(apiVersion=1), "workloads[0].apiVersion", "str", id="a number for a version"),
+        pytest.param(with_kind(kind="rollouts"), "workloads[0].kind", "regex", id="a plural"),
+        pytest.param(with_kind(kind=""), "workloads[0].kind", "regex", id="no name"),
+        pytest.param(with_kind(podSpecPath=""), "workloads[0].podSpecPath", "regex", id="no path"),
+        pytest.param(with_kind(podSpecPath=".spec"), "workloads[0].podSpecPath", "regex", id="a path with a dot first"),
+        pytest.param(with_kind(podSpecPath="spec."), "workloads[0].podSpecPath", "regex", id="a path with a dot last"),
+        pytest.param(with_kind(podSpecPath="/spec"), "workloads[0].podSpecPath", "regex", id="a JSON Pointer"),
+        pytest.param(with_kind(podSpecPath="spec[0]"), "workloads[0].podSpecPath", "regex", id="a path into a list"),
+        pytest.param(with_kind(podSpecPath="metadata.x"), "workloads[0].podSpecPath", "regex", id="into metadata"),
+        pytest.param(with_kind(podSpecPath=".".join("a" * 11)), "workloads[0].podSpecPath", "regex", id="a deep path"),
+        pytest.param({"workloads": [ROLLOUT, ROLLOUT]}, "workloads[1]", "workloads[0]", id="a kind twice"),
+        pytest.param(
+            {"workloads": [ROLLOUT, {**ROLLOUT, "apiVersion": "argoproj.io/v1"}]},
+            "workloads[1]",
+            "workloads[0]",
+            id="a kind twice, in two versions",
+        ),
+        pytest.param(
+            with_kind(apiVersion="apps/v1beta1", kind="Deployment"), "workloads[0]", "anyway", id="a kind of Kubernetes"
+        ),
+        pytest.param(with_kind(apiVersion="v1", kind="Pod"), "workloads[0]", "anyway", id="a kind of its core"),
+        pytest.param(
+            with_kind(apiVersion="tekton.dev/v1", kind="Pipeline"), "workloads[0]", "anyway", id="a known one"
+        ),
         pytest.param({"listen": {"hooks": "8080"}}, "listen.hooks", "HOST:PORT", id="port alone"),
         pytest.param({"listen": {"hooks": 8080}}, "listen.hooks", "str", id="port as a number"),
         pytest.param({"listen": {"monitoring": ":8081"}}, "listen.monitoring", "HOST:PORT", id="no host"),
@@ -214,6 +263,30 @@ def test_the_environment_overrides_a_scalar_and_leaves_its_neighbours(
     assert given["history"] == {"limit": 3}
 
 
+@pytest.mark.parametrize(
+    ("api_version", "kind", "path"),
+    [
+        ("argoproj.io/v1alpha1", "Rollout", "spec.template.spec"),
+        ("serving.knative.dev/v1", "Service", "spec.template.spec"),
+        ("apps.kruise.io/v1beta1", "StatefulSet", "spec.template.spec"),
+        ("v1", "PodTemplate", "template.spec"),
+        ("example.com/v1", "Bare", "pod"),
+        ("example.com/v1", "Tree", "a.b.c.d.e.f.g.h.i.j"),
+        ("example.com/v1", "Odd", "metadataOf.status"),
+    ],
+)
+def test_a_kind_of_this_clusters_own(api_version: str, kind: str, path: str) -> None:
+    given = with_kind(apiVersion=api_version, kind=kind, podSpecPath=path)
+    assert settings.parse(given, {}).workloads == (
+        settings.WorkloadKind(api_version=api_version, kind=kind, pod_spec_path=path),
+    )
+
+
+@pytest.mark.parametrize("rate", [None, 0.1, 5, 10_000])
+def test_how_many_patches_in_a_second(rate: float | None) -> None:
+    assert settings.parse({"fanOut": {"maxPerSecond": rate}}, {}).fan_out.max_per_second == rate
+
+
 def test_a_section_in_a_section_can_be_overridden_key_by_key() -> None:
     given = {"imports": {"perHost": {"burst": 3}}}
     found = settings.parse(given, {"LISTENER_IMPORTS_PER_HOST_RATE": "2.5"})
@@ -232,6 +305,7 @@ def test_every_scalar_outside_lists_has_its_variable() -> None:
         "LISTENER_IMPORTS_MAX_TAGS",
         "LISTENER_HISTORY_LIMIT",
         "LISTENER_FAN_OUT_MAX_IN_FLIGHT",
+        "LISTENER_FAN_OUT_MAX_PER_SECOND",
         "LISTENER_FAN_OUT_CHANGE_CAUSE",
         "LISTENER_LISTEN_HOOKS",
         "LISTENER_LISTEN_MONITORING",
@@ -246,6 +320,8 @@ def test_every_scalar_outside_lists_has_its_variable() -> None:
         ("LISTENER_HISTORY_LIMIT", "many", "history.limit"),
         ("LISTENER_HISTORY_LIMIT", "", "history.limit"),
         ("LISTENER_FAN_OUT_CHANGE_CAUSE", "perhaps", "fanOut.changeCause"),
+        ("LISTENER_FAN_OUT_MAX_PER_SECOND", "fast", "fanOut.maxPerSecond"),
+        ("LISTENER_FAN_OUT_MAX_PER_SECOND", "0", "fanOut.maxPerSecond"),
         ("LISTENER_LOGGING_LEVEL", "loud", "logging.level"),
     ],
 )

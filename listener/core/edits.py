@@ -257,25 +257,29 @@ def import_target(stream: Stream, name: str) -> SpecTag | None:
     return tag
 
 
-def choose(history: TagHistory, wanted: str, key: StreamKey) -> TagItem:
-    """Find the item that a tag shall go back to, by number (0 is the current one) or by the beginning of its digest.
+def find(history: TagHistory, wanted: str, key: StreamKey) -> TagItem:
+    """Find an item of a tag's history by number (0 is the current one) or by the beginning of its digest.
 
     By digest also what waits. Raises EditRefused.
     """
     name = f"{key}:{history.tag}"
-    if wanted.isascii() and wanted.isdigit() and len(wanted) <= _LONGEST_NUMBER:
-        if int(wanted) >= len(history.items):
-            raise EditRefused(
-                f"the history of {name} has no item {wanted}: it holds {len(history.items)}, counted from 0;"
-                f" `listener history {key.name}:{history.tag}` shows them"
-            )
-        found = history.items[int(wanted)]
-    else:
-        found = _by_digest(history, wanted, name)
+    if not (wanted.isascii() and wanted.isdigit() and len(wanted) <= _LONGEST_NUMBER):
+        return _by_digest(history, wanted, name)
+    if int(wanted) >= len(history.items):
+        raise EditRefused(
+            f"the history of {name} has no item {wanted}: it holds {len(history.items)}, counted from 0;"
+            f" `listener history {key.name}:{history.tag}` shows them"
+        )
+    return history.items[int(wanted)]
+
+
+def choose(history: TagHistory, wanted: str, key: StreamKey) -> TagItem:
+    """Find the item that a tag shall go back to, which is not the current one. Raises EditRefused."""
+    found = find(history, wanted, key)
     if history.head and found.place == history.head.place:
         raise EditRefused(
-            f"{name} points at {found.image or found.docker_image_reference} already; to keep it there, use"
-            f" `listener hold {key.name}:{history.tag}`"
+            f"{key}:{history.tag} points at {found.image or found.docker_image_reference} already; to keep it there,"
+            f" use `listener hold {key.name}:{history.tag}`"
         )
     return found
 

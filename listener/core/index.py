@@ -105,6 +105,7 @@ class WorkloadIndex:
     def __init__(self) -> None:
         self._workloads: dict[WorkloadKey, Workload] = {}
         self._followers: dict[tuple[StreamKey, str], set[WorkloadKey]] = {}
+        self._pausing: dict[tuple[StreamKey, str], set[WorkloadKey]] = {}
 
     def __len__(self) -> int:
         return len(self._workloads)
@@ -126,6 +127,8 @@ class WorkloadIndex:
         if before is None or before.triggers != workload.triggers:
             _drop(self._followers, _followed(before) if before else (), workload.key)
             _add(self._followers, _followed(workload), workload.key)
+            _drop(self._pausing, _paused(before) if before else (), workload.key)
+            _add(self._pausing, _paused(workload), workload.key)
         return not (before and same_object and _planned(before) == _planned(workload))
 
     def discard(self, key: WorkloadKey) -> None:
@@ -133,6 +136,7 @@ class WorkloadIndex:
         workload = self._workloads.pop(key, None)
         if workload:
             _drop(self._followers, _followed(workload), key)
+            _drop(self._pausing, _paused(workload), key)
 
     def get(self, key: WorkloadKey) -> Workload | None:
         """Return the workload as last seen."""
@@ -146,13 +150,13 @@ class WorkloadIndex:
         """Return the workloads with a trigger on the tag that is not paused."""
         return frozenset(self._followers.get((stream, tag), ()))
 
+    def paused(self, stream: StreamKey, tag: str) -> frozenset[WorkloadKey]:
+        """Return the workloads whose triggers on the tag are all paused."""
+        return frozenset(self._pausing.get((stream, tag), ()))
+
     def counts(self) -> Mapping[str, int]:
         """Return how many workloads of each kind are known."""
         return Counter(key.kind for key in self._workloads)
-
-    def invalid(self) -> Mapping[str, int]:
-        """Return how many workloads of each kind have a trigger that cannot be followed."""
-        return Counter(key.kind for key, workload in self._workloads.items() if workload.triggers.problems)
 
 
 def _imported(stream: Stream | None) -> Iterable[tuple[Source, tuple[StreamKey, str]]]:
@@ -171,8 +175,13 @@ def _followed(workload: Workload) -> Iterable[tuple[StreamKey, str]]:
     return {(trigger.stream, trigger.tag) for trigger in workload.triggers.valid if not trigger.paused}
 
 
+def _paused(workload: Workload) -> Iterable[tuple[StreamKey, str]]:
+    paused = {(trigger.stream, trigger.tag) for trigger in workload.triggers.valid if trigger.paused}
+    return paused.difference(_followed(workload)) if paused else ()
+
+
 def _planned(workload: Workload) -> tuple[object, ...]:
-    return workload.triggers, workload.containers, workload.init_containers
+    return workload.triggers, workload.containers, workload.init_containers, workload.record
 
 
 def _add(index: dict[_K, set[_V]], keys: Iterable[_K], value: _V) -> None:

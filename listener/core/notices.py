@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from listener.core.kinds import Kind
 from listener.core.streams import StreamKey
 from listener.core.workloads import WorkloadKey
 
@@ -20,6 +21,7 @@ class Reason(StrEnum):
     IMAGE_TRIGGERED = "ImageTriggered"
     TRIGGER_INVALID = "TriggerInvalid"
     TRIGGER_FAILED = "TriggerFailed"
+    TRIGGER_CONTESTED = "TriggerContested"
 
     @property
     def is_warning(self) -> bool:
@@ -50,5 +52,5 @@ def about_stream(key: StreamKey, uid: str) -> Subject:
     return Subject("image.openshift.io/v1", "ImageStream", key.namespace, key.name, uid)
 
 
-def about_workload(key: WorkloadKey, api_version: str, uid: str) -> Subject:
-    return Subject(api_version, key.kind, key.namespace, key.name, uid)
+def about_workload(key: WorkloadKey, kind: Kind, uid: str) -> Subject:
+    return Subject(kind.api_version, kind.name, key.namespace, key.name, uid)

@@ -34,7 +34,8 @@ class Outcome(Generic[T]):
 
     `stored` is the object as the server answered it, with APPLIED only. `message` is the server's sentence, for a
     person. `retry_after_seconds` is the server's advice, where it gave one. `may_pass`, with REFUSED, tells that
-    somebody can mend it without a change of the request: a right or a quota is missing.
+    somebody can mend it without a change of the request: a right or a quota is missing. `is_final`, with REFUSED, tells
+    that it is for ever: what it would change is immutable.
     """
 
     end: End
@@ -42,3 +43,13 @@ class Outcome(Generic[T]):
     message: str = ""
     retry_after_seconds: float | None = None
     may_pass: bool = False
+    is_final: bool = False
+
+
+def shortened(message: str, length: int) -> str:
+    """Cut a server's sentence in the middle. It begins with what was refused and ends with why; between the two it may
+    show a whole pod template."""
+    if len(message) <= length:
+        return message
+    end = length // 2
+    return f"{message[: length - end - 1]}…{message[-end:]}"

@@ -1,130 +1,71 @@
-"""From a workload and what its tags point at now to the JSON Patch that makes it so, or to nothing to do.
+"""From a workload with a pod spec and what its tags point at now to the JSON Patch that makes it so.
 
-The patch (RFC 6902) is as small as it can be: per container a test that it is still the one we mean, and its image;
-then two annotations that say why. A failed test means that somebody changed the list meanwhile: look again. This room
-must not know how a patch is sent or what time it is.
+The patch is as small as it can be: per container a test that it is still the one we mean, and its image; then two
+annotations that say why. A failed test means that somebody changed the list meanwhile: look again.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
+from collections.abc import Collection, Mapping
+from datetime import datetime
 
-from listener.core.streams import Resolved, StreamKey
-from listener.core.triggers import Section, Trigger, locate
-from listener.core.workloads import Kind, Workload
-
-LAST_TRIGGERED: Final = "imagestreams.dev/last-triggered"
-CHANGE_CAUSE: Final = "kubernetes.io/change-cause"
+from listener.core.actions import ImageChange, Operation, Plan, View, annotate, because, pointer, set_image, why
+from listener.core.kinds import Kind
+from listener.core.triggers import ContainerTrigger, Section, locate
+from listener.core.workloads import Container, Workload
 
 
-@dataclass(frozen=True, slots=True)
-class ImageChange:
-    """One container gets another image, because of that tag. `digest` is "" for a reference tag."""
+def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Collection[tuple[str, str]] = ()) -> Plan:
+    """Plan the patch that brings every container to what its tag says, but for those in `leave`,
+    each with an image that somebody else does not want there.
 
-    container: str
-    before: str
-    after: str
-    stream: StreamKey
-    tag: str
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class PatchPlan:
-    """What to send (nothing if `operations` is empty), what that changes, and what keeps other triggers from acting."""
-
-    operations: tuple[Mapping[str, object], ...]
-    changes: tuple[ImageChange, ...]
-    problems: tuple[str, ...]
-
-
-def plan(
-    workload: Workload,
-    kind: Kind,
-    resolve: Callable[[StreamKey, str], Resolved | None],
-    *,
-    now: datetime,
-    delivery: Callable[[StreamKey, str], str | None],
-    change_cause: bool = True,
-) -> PatchPlan:
-    """Plan the patch that brings every container to what its tag says.
-
-    Each trigger stands for itself: a paused one is passed over, one whose tag points at nothing yet waits without a
-    word, one without its container is a problem. Where two reach the same container the first has it, even while it
-    is paused or waits. `now` must know its zone; `delivery` returns the id of the delivery that moved a tag, where
-    that is known.
+    Each trigger stands for itself: a paused one is passed over, one whose tag points at nothing yet waits, one without
+    its container is a problem. Where two reach the same container the first has it, even while it is paused or waits.
     """
     problems = list(workload.triggers.problems)
-    operations: list[Mapping[str, object]] = []
+    operations: list[Operation] = []
     changes: list[ImageChange] = []
-    claimed: dict[tuple[Section, int], Trigger] = {}
-    last_triggered: Mapping[str, object] = {}
+    claimed: dict[tuple[Section, int], ContainerTrigger] = {}
+    last: Mapping[str, object] = {}
+    waits = False
+    left = []
     for trigger in workload.triggers.valid:
+        assert isinstance(trigger, ContainerTrigger)  # noqa: S101 - as this form of kind is read
         place = locate(trigger, workload.containers, workload.init_containers)
         if isinstance(place, str):
             if not trigger.paused:
                 problems.append(place)
             continue
-        section, index = place
-        container = (workload.containers if section == "containers" else workload.init_containers)[index]
+        container = _container(workload, place)
         if (first := claimed.setdefault(place, trigger)) is not trigger:
             problems.append(
                 f"fieldPath {trigger.field_path}: {first.field_path} sets container {container.name!r} already,"
                 " and that one counts; remove one of them"
             )
             continue
-        resolved = None if trigger.paused else resolve(trigger.stream, trigger.tag)
-        if resolved is None or resolved.pull_spec == container.image:
+        if trigger.paused:
             continue
-        operations += _set_image(
-            _pointer(*kind.pod_spec_path, section, str(index)), container.name, container.image, resolved
-        )
-        changes.append(
-            ImageChange(
-                container.name, container.image, resolved.pull_spec, trigger.stream, trigger.tag, resolved.digest
+        resolved = view.resolve(trigger.stream, trigger.tag)
+        if resolved is None:
+            waits = True
+        elif resolved.pull_spec == container.image:
+            continue
+        elif (container.name, resolved.pull_spec) in leave:
+            left.append(container.name)
+        else:
+            path = pointer(*kind.pod_spec_path, place[0], str(place[1]))
+            operations += set_image(path, container.name, container.image, resolved.pull_spec)
+            changes.append(
+                ImageChange(
+                    container.name, container.image, resolved.pull_spec, trigger.stream, trigger.tag, resolved.digest
+                )
             )
-        )
-        last_triggered = _why(trigger, resolved, now, delivery(trigger.stream, trigger.tag))
+            last = why(trigger, resolved, now, view)
     if changes:
-        operations.append(_annotate(LAST_TRIGGERED, json.dumps(last_triggered, separators=(",", ":"))))
-        if change_cause:
-            operations.append(_annotate(CHANGE_CAUSE, _cause(changes)))
-    return PatchPlan(tuple(operations), tuple(changes), tuple(problems))
+        operations += [annotate(name, value) for name, value in because(changes, last, view).items()]
+    return Plan(tuple(changes), tuple(operations), None, tuple(problems), waits, tuple(left))
 
 
-def _set_image(pointer: str, name: str, before: str, resolved: Resolved) -> tuple[Mapping[str, object], ...]:
-    return (
-        {"op": "test", "path": f"{pointer}/name", "value": name},
-        # RFC 6902 refuses to replace what is not there.
-        {"op": "replace" if before else "add", "path": f"{pointer}/image", "value": resolved.pull_spec},
-    )
-
-
-def _annotate(name: str, value: str) -> Mapping[str, object]:
-    """Set an annotation. The map exists: the trigger stands in it."""
-    return {"op": "add", "path": _pointer("metadata", "annotations", name), "value": value}
-
-
-def _pointer(*parts: str) -> str:
-    """Write a JSON Pointer (RFC 6901)."""
-    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
-
-
-def _why(trigger: Trigger, resolved: Resolved, now: datetime, delivery: str | None) -> Mapping[str, object]:
-    why: dict[str, object] = {
-        "stream": str(trigger.stream),
-        "tag": trigger.tag,
-        "generation": resolved.generation,
-        "digest": resolved.digest,
-        "time": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
-    return why | {"delivery": delivery} if delivery else why
-
-
-def _cause(changes: list[ImageChange]) -> str:
-    """Name each move once, however many containers follow it."""
-    return ", ".join(dict.fromkeys(f"{change.stream}:{change.tag} -> {change.after}" for change in changes))
+def _container(workload: Workload, place: tuple[Section, int]) -> Container:
+    section, index = place
+    return (workload.containers if section == "containers" else workload.init_containers)[index]

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from listener.core import references
+from listener.core.fanouts import FanOutRecord
 from listener.core.history import Condition, Resolution, TagHistory, TagItem
 from listener.core.references import Reference
 from listener.errors import InvalidReference
@@ -165,7 +166,8 @@ class Stream:
 
     `repository` is `spec.dockerImageRepository`, `status_repository` the one the cluster serves the stream under, and
     `public_repository` the same as it is called outside. `shared_with` are the namespaces that may take its tags beside
-    its own. `is_checked` tells that an import of it was tried once (the annotation dockerRepositoryCheck).
+    its own. `is_checked` tells that an import of it was tried once (the annotation dockerRepositoryCheck). `fan_outs`
+    are the accounts of its last fan-outs, newest first.
     """
 
     key: StreamKey
@@ -181,6 +183,7 @@ class Stream:
     shared_with: frozenset[str] = frozenset()
     is_checked: bool = False
     insecure_repository: bool = False
+    fan_outs: tuple[FanOutRecord, ...] = ()
 
     def history(self, tag: str) -> TagHistory:
         """Return the status tag, an empty one if there is none."""

@@ -1,4 +1,4 @@
-"""The trigger annotation: which tags a workload follows, and which container's image each of them sets.
+"""Triggers: which tags a workload follows, and what each of them sets. Here is the annotation that says so.
 
 The annotation is OpenShift's, and whatever works there works here. Where OpenShift drops a whole annotation for one
 bad entry, or a whole workload for one bad path, here the good entries go on and each bad one is a sentence for its
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from sys import intern
 from typing import Final, Literal, NoReturn, Protocol
 
 from listener.core import references, streams
 from listener.core.events import printable
+from listener.core.kinds import Form, Kind
 from listener.core.streams import DEFAULT_TAG, StreamKey
 
 ANNOTATION: Final = "image.openshift.io/triggers"
@@ -35,6 +36,12 @@ _CONTAINER_PATH: Final = re.compile(
           | \?\([ ]{0,8}@\.name[ ]{0,8}==[ ]{0,8}(?P<quote>["'])(?P<name>[\w.-]{1,63})(?P=quote)[ ]{0,8}\)
         )[ ]{0,8}\]
         \.?image""",
+    re.VERBOSE | re.ASCII,
+)
+_PARAMETER_PATH: Final = re.compile(
+    r"""\[[ ]{0,8}
+        \?\([ ]{0,8}@\.name[ ]{0,8}==[ ]{0,8}(?P<quote>["'])(?P<name>[\w.-]{1,253})(?P=quote)[ ]{0,8}\)
+        [ ]{0,8}\]\.value""",
     re.VERBOSE | re.ASCII,
 )
 _EXAMPLE: Final = '[{"from":{"kind":"ImageStreamTag","name":"STREAM:TAG"},"fieldPath":"…"}]'
@@ -57,14 +64,27 @@ class Named(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """One entry: when this tag moves, set that container's image. `container` is a name, or an index into `section`."""
+    """One entry: this tag is followed, unless it is paused. `field_path` is how its author calls the target."""
 
     stream: StreamKey
     tag: str
-    section: Section
-    container: str | int
     paused: bool
     field_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerTrigger(Trigger):
+    """Set that container's image. `container` is a name, or an index into `section`."""
+
+    section: Section
+    container: str | int
+
+
+@dataclass(frozen=True, slots=True)
+class RunTrigger(Trigger):
+    """Start a run, and pass it the pull spec as that parameter; "" is none."""
+
+    parameter: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,28 +99,27 @@ class _Fault(Exception):
     """An entry cannot be followed."""
 
 
-def parse(text: str, *, namespace: str, pod_spec_path: tuple[str, ...]) -> Triggers:
-    """Read the annotation of a workload in `namespace` whose pod spec stands at `pod_spec_path`. Never raises.
+def parse(text: str, *, namespace: str, kind: Kind) -> Triggers:
+    """Read the annotation of a workload of that kind in `namespace`: ContainerTriggers, or RunTriggers. Never raises.
 
-    null, [] and an empty text mean no triggers. Of two entries for the same container the first stays.
+    null, [] and an empty text mean no triggers. Of two entries with the same target the first stays.
     """
     try:
         entries = _entries(text)
     except _Fault as fault:
         return Triggers((), (str(fault),))
-    valid: dict[tuple[Section, str | int], tuple[int, Trigger]] = {}
+    valid: dict[Hashable, tuple[int, Trigger]] = {}
     problems = []
     for position, entry in enumerate(entries[:_MAX_ENTRIES]):
         try:
-            trigger = _trigger(entry, namespace, ".".join(pod_spec_path))
+            trigger = _trigger(entry, namespace, kind)
         except _Fault as fault:
             problems.append(f"triggers[{position}]{fault}")
             continue
-        target = (trigger.section, trigger.container)
-        first, _ = valid.setdefault(target, (position, trigger))
+        first, _ = valid.setdefault(_target(trigger), (position, trigger))
         if first != position:
             problems.append(
-                f"triggers[{position}].fieldPath: triggers[{first}] sets the same container already,"
+                f"triggers[{position}].fieldPath: triggers[{first}] has the same target already,"
                 " and that one counts; remove one of them"
             )
     if len(entries) > _MAX_ENTRIES:
@@ -109,7 +128,7 @@ def parse(text: str, *, namespace: str, pod_spec_path: tuple[str, ...]) -> Trigg
 
 
 def locate(
-    trigger: Trigger, containers: Sequence[Named], init_containers: Sequence[Named]
+    trigger: ContainerTrigger, containers: Sequence[Named], init_containers: Sequence[Named]
 ) -> tuple[Section, int] | str:
     """Find the container a trigger sets: its list and its index there, or the sentence why there is none.
 
@@ -154,7 +173,16 @@ def _entries(text: str) -> Sequence[object]:
     return found
 
 
-def _trigger(entry: object, namespace: str, base: str) -> Trigger:
+def _target(trigger: Trigger) -> Hashable:
+    match trigger:
+        case ContainerTrigger():
+            return trigger.section, trigger.container
+        case RunTrigger():
+            return trigger.parameter or (trigger.stream, trigger.tag)
+    return trigger.field_path
+
+
+def _trigger(entry: object, namespace: str, kind: Kind) -> Trigger:
     if not isinstance(entry, dict):
         raise _Fault(f": expected an object, found {_shown(entry)}; write {_EXAMPLE}")
     source = entry.get("from")
@@ -170,31 +198,44 @@ def _trigger(entry: object, namespace: str, base: str) -> Trigger:
     ):
         _refuse("from.namespace", "the name of a namespace, or nothing for the workload's own", stream_namespace)
     stream, tag = _stream_and_tag(source.get("name"))
-    field_path = entry.get("fieldPath")
-    section, container = _container(field_path, base)
     paused = entry.get("paused")
     if not isinstance(paused, (str, bool, type(None))) or paused not in _PAUSED:
         _refuse("paused", "true or false", paused)
-    return Trigger(
+    field_path = entry.get("fieldPath")
+    if kind.form is Form.RUN:
+        parameter = _parameter(field_path, kind)
+        return RunTrigger(
+            StreamKey(intern(stream_namespace), intern(stream)),
+            intern(tag),
+            _PAUSED[paused],
+            str(field_path or ""),
+            parameter,
+        )
+    section, container = _container(field_path, ".".join(kind.pod_spec_path))
+    return ContainerTrigger(
         stream=StreamKey(intern(stream_namespace), intern(stream)),
         tag=intern(tag),
-        section=section,
-        container=container if isinstance(container, int) else intern(container),
         paused=_PAUSED[paused],
         field_path=intern(str(field_path)),
+        section=section,
+        container=container if isinstance(container, int) else intern(container),
     )
 
 
-def _stream_and_tag(name: object) -> tuple[str, str]:
-    expected = 'STREAM:TAG, such as "web:latest"'
-    if not isinstance(name, str):
-        _refuse("from.name", expected, name)
+def stream_tag(name: str) -> tuple[str, str] | None:
+    """Split `STREAM:TAG`; `STREAM:` means its latest. None for what names no stream tag."""
     stream, colon, tag = name.partition(":")
     if not colon or len(stream) > _MAX_NAME or not streams.is_name(stream):
+        return None
+    return (stream, tag or DEFAULT_TAG) if not tag or references.is_tag(tag) else None
+
+
+def _stream_and_tag(name: object) -> tuple[str, str]:
+    found = stream_tag(name) if isinstance(name, str) else None
+    if found is None:
+        expected = "STREAM:TAG, such as \"web:latest\", with a tag of letters, digits, '_', '.' and '-'"
         _refuse("from.name", expected, name)
-    if tag and not references.is_tag(tag):
-        _refuse("from.name", f"{expected}, with a tag of letters, digits, '_', '.' and '-'", name)
-    return stream, tag or DEFAULT_TAG
+    return found
 
 
 def _container(field_path: object, base: str) -> tuple[Section, str | int]:
@@ -206,6 +247,19 @@ def _container(field_path: object, base: str) -> tuple[Section, str | int]:
         _refuse("fieldPath", expected, field_path)
     section: Section = "containers" if match["section"] == "containers" else "initContainers"
     return section, match["name"] or int(match["index"])
+
+
+def _parameter(field_path: object, kind: Kind) -> str:
+    """The parameter of a run that a path names; no path: the run needs to be told nothing."""
+    base = ".".join(kind.runs.parameters) if kind.runs else ""
+    if field_path in (None, ""):
+        return ""
+    if not isinstance(field_path, str) or not field_path.startswith(base):
+        _refuse("fieldPath", f'nothing, or {base}[?(@.name=="PARAMETER")].value of the run', field_path)
+    match = _PARAMETER_PATH.fullmatch(field_path, len(base))
+    if match is None:
+        _refuse("fieldPath", f'nothing, or {base}[?(@.name=="PARAMETER")].value of the run', field_path)
+    return match["name"]
 
 
 def _refuse(field: str, expected: str, found: object) -> NoReturn:

@@ -8,34 +8,15 @@ Kinds, namespaces and names of containers repeat by thousands: whoever builds th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from listener.core.triggers import Triggers
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of workload, and where the pod spec stands in its objects."""
-
-    name: str
-    api_version: str
-    plural: str
-    pod_spec_path: tuple[str, ...]
-
-
-_TEMPLATE: Final = ("spec", "template", "spec")
-
-KINDS: Final = (
-    Kind("Deployment", "apps/v1", "deployments", _TEMPLATE),
-    Kind("StatefulSet", "apps/v1", "statefulsets", _TEMPLATE),
-    Kind("DaemonSet", "apps/v1", "daemonsets", _TEMPLATE),
-    Kind("CronJob", "batch/v1", "cronjobs", ("spec", "jobTemplate", *_TEMPLATE)),
-)
-
-
 class WorkloadKey(NamedTuple):
-    """Which workload. `kind` is as Kubernetes writes it, such as `Deployment`."""
+    """Which workload. `kind` is its kind's label, such as `Deployment` or `Rollout.argoproj.io`."""
 
     kind: str
     namespace: str
@@ -54,8 +35,23 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """What the last run of an object was made of, as the object itself remembers it.
+
+    `number` counts its runs; `images` is by stream tag (`shop/base:latest`) the pull spec that was current then.
+    """
+
+    number: int = 0
+    images: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
-    """What planning needs of one workload."""
+    """What planning needs of one workload.
+
+    `is_rolled_out` tells whether its Pods run what its pod spec says; None where its kind does not tell.
+    `has_annotations` is asked for before one is added. `record` is kept for kinds that are run.
+    """
 
     key: WorkloadKey
     uid: str
@@ -63,3 +59,6 @@ class Workload:
     triggers: Triggers
     containers: tuple[Container, ...]
     init_containers: tuple[Container, ...]
+    is_rolled_out: bool | None = None
+    has_annotations: bool = True
+    record: Record | None = None

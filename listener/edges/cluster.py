@@ -1,5 +1,4 @@
-"""The Kubernetes API: lists, watches, patches, and every error translated once. The only file that knows
-kubernetes_asyncio.
+"""The Kubernetes API: lists, watches, patches, and every error translated once.
 
 From the library come configuration, TLS, credentials and the HTTP session; requests and replies are bytes. Its typed
 models cost a hundred times more, its Watch has neither back-off nor a way past 410, and the session is plain aiohttp.
@@ -12,6 +11,7 @@ import contextlib
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote, urlencode
@@ -19,18 +19,19 @@ from urllib.parse import quote, urlencode
 import aiohttp
 import msgspec
 import structlog
-from kubernetes_asyncio import config as kube_config
-from kubernetes_asyncio.client import ApiClient, Configuration
 from yarl import URL
 
+from listener.core.actions import Start
 from listener.core.changes import Gone, Mark, Page, Seen
 from listener.core.keyring import PullSecret
+from listener.core.kinds import Kind
+from listener.core.managers import Manager
 from listener.core.notices import Notice
-from listener.core.outcomes import End, Outcome
+from listener.core.outcomes import End, Outcome, shortened
 from listener.core.streams import Stream, StreamKey
-from listener.core.workloads import Kind, Workload, WorkloadKey
-from listener.edges import objects
-from listener.errors import ClusterRefused, ClusterUnavailable, SettingsError, WatchExpired
+from listener.core.workloads import Workload, WorkloadKey
+from listener.edges import kubernetes, objects
+from listener.errors import ClusterRefused, ClusterUnavailable, NotServed, SettingsError, WatchExpired
 
 log = structlog.get_logger()
 
@@ -47,6 +48,11 @@ _WATCH_SECONDS = (240, 480)
 _WATCH_SILENCE = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=100)
 _TOKEN_REFRESH_SECONDS = 60
 _DEFAULT_KUBECONFIG = os.path.expanduser("~/.kube/config")  # noqa: PTH111 - Path would raise where there is no home
+
+# How Kubernetes refuses a change of what can never be changed; the reason is told by the text alone.
+_IMMUTABLE = ("field is immutable", "updates may not change fields")
+
+_LONGEST_MESSAGE = 1000  # that a log line bears
 
 _DEFAULT_NAMESPACE = "default"
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -82,6 +88,15 @@ class _Details(msgspec.Struct):
     name: str = ""
 
 
+class _Resource(msgspec.Struct):
+    name: str
+    kind: str
+
+
+class _ResourceList(msgspec.Struct):
+    resources: list[_Resource]
+
+
 class _Status(msgspec.Struct):
     code: int = 0
     reason: str = ""
@@ -93,6 +108,7 @@ _decode_list = msgspec.json.Decoder(_List).decode
 _decode_event = msgspec.json.Decoder(_WatchEvent).decode
 _decode_name = msgspec.json.Decoder(_NameOnly).decode
 _decode_bookmark = msgspec.json.Decoder(_Bookmark).decode
+_decode_resources = msgspec.json.Decoder(_ResourceList).decode
 _decode_status = msgspec.json.Decoder(_Status).decode
 _encode = msgspec.json.Encoder().encode
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError)  # the second for strings that are no UTF-8
@@ -106,12 +122,16 @@ class Cluster:
     """One API server. Use as a context manager, or `close()` it."""
 
     def __init__(
-        self, api: ApiClient, refresher: asyncio.Task[None] | None = None, namespace: str = _DEFAULT_NAMESPACE
+        self,
+        api: kubernetes.ApiClient,
+        refresher: asyncio.Task[None] | None = None,
+        namespace: str = _DEFAULT_NAMESPACE,
     ) -> None:
         self._api = api
         self._session: aiohttp.ClientSession = api.rest_client.pool_manager
         self._host: str = api.configuration.host.rstrip("/")
         self._refresher = refresher
+        self._plurals: dict[tuple[str, str], str] = {}
         self.namespace = namespace
         """Where to look when nobody says: the kubeconfig context's namespace, in a Pod the service account's."""
         rest = api.rest_client
@@ -132,28 +152,28 @@ class Cluster:
 
         Raises SettingsError when there is no usable configuration.
         """
-        configuration = Configuration()
+        configuration = kubernetes.Configuration()
         configuration.connection_pool_maxsize = max_connections
         refresher = None
         namespace = ""
         in_pod = kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ
         try:
             if in_pod:
-                kube_config.load_incluster_config(client_configuration=configuration)
+                kubernetes.load_incluster_config(client_configuration=configuration)
                 namespace = _service_account_namespace()
             else:
                 file = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT_KUBECONFIG
                 if not _any_file(file):
                     raise FileNotFoundError("there is no such file")
-                loader = await kube_config.load_kube_config(
+                loader = await kubernetes.load_kube_config(
                     config_file=file, context=context, client_configuration=configuration, persist_config=False
                 )
                 namespace = loader.current_context["context"].get("namespace")
                 # Only exec plugins and gcp are renewed by the loader; for any other user this ends at once.
                 refresher = asyncio.create_task(
-                    kube_config.refresh_token(loader, configuration, _TOKEN_REFRESH_SECONDS), name="token-refresh"
+                    kubernetes.refresh_token(loader, configuration, _TOKEN_REFRESH_SECONDS), name="token-refresh"
                 )
-            api = ApiClient(configuration)
+            api = kubernetes.ApiClient(configuration)
         except Exception as error:  # on a broken file the library lets through whatever broke in it
             where = "the Pod's service account" if in_pod else f"kubeconfig {file}"
             why = " ".join(_reason(error).split())
@@ -181,14 +201,25 @@ class Cluster:
 
     def workloads(self, kind: Kind, namespace: str | None = None) -> Collection[WorkloadKey, Workload]:
         """The workloads of one kind, of one namespace or of all."""
+        return self.of_kind(kind, namespace, partial(objects.read_workload, kind))
 
-        def read(raw: bytes | msgspec.Raw) -> Workload:
-            return objects.read_workload(kind, raw)
+    def of_kind(
+        self, kind: Kind, namespace: str | None, read: Callable[[bytes | msgspec.Raw], V]
+    ) -> Collection[WorkloadKey, V]:
+        """The same, as `read` makes them of their JSON."""
 
         def key(namespace: str, name: str) -> WorkloadKey:
-            return WorkloadKey(kind.name, namespace, name)
+            return WorkloadKey(kind.label, namespace, name)
 
-        return Collection(self, _group_path(kind.api_version), kind.plural, namespace, read, key)
+        return Collection(
+            self,
+            _group_path(kind.api_version),
+            kind.plural,
+            namespace,
+            read,
+            key,
+            kind=kind,
+        )
 
     # What is read and written by name
 
@@ -233,17 +264,69 @@ class Cluster:
         return await self._write("PATCH", path, body, "application/merge-patch+json", objects.read_stream)
 
     async def patch_workload(
-        self, kind: Kind, key: WorkloadKey, operations: Sequence[Mapping[str, Any]]
+        self, kind: Kind, key: WorkloadKey, operations: Sequence[Mapping[str, Any]], *, dry_run: bool = False
     ) -> Outcome[Workload]:
-        """Send one JSON Patch. A failed `test` is STALE."""
-        path = _path(_group_path(kind.api_version), kind.plural, key.namespace, key.name)
+        """Send one JSON Patch. A failed `test` is STALE. A dry run goes through everything and stores nothing."""
+        try:
+            path = await self._object_path(kind, key)
+        except (ClusterRefused, ClusterUnavailable) as error:
+            return Outcome(End.UNREACHABLE, message=str(error))
         return await self._write(
             "PATCH",
             path,
             operations,
             "application/json-patch+json",
             lambda raw: objects.read_workload(kind, raw),
+            dry_run=dry_run,
         )
+
+    async def start(self, namespace: str, start: Start, *, dry_run: bool = False) -> Outcome[None]:
+        """Create what a plan starts. STALE: there is one of that name."""
+        rest = (start.name, start.subresource) if start.subresource else ()
+        path = _path(_group_path(start.api_version), start.plural, namespace, *rest)
+        return await self._write("POST", path, start.body, "application/json", lambda _: None, dry_run=dry_run)
+
+    async def get_run_record(self, namespace: str, start: Start) -> str | None:
+        """What the run of that name was made of, as its annotation last-triggered says. Raises ClusterError."""
+        path = _path(_group_path(start.api_version), start.plural, namespace, start.name)
+        try:
+            return objects.read_last_triggered(await self.get(path))
+        except _NotThere:
+            return None
+        except _DECODE_ERRORS as error:
+            raise ClusterUnavailable(f"GET {path}: the answer is not the object: {error}") from error
+
+    async def managers(self, kind: Kind, key: WorkloadKey) -> Sequence[Manager]:
+        """Who manages which fields of a workload; nobody if it is gone. Raises ClusterError."""
+        path = await self._object_path(kind, key)
+        try:
+            return objects.read_managers(await self.get(path))
+        except _NotThere:
+            return ()
+        except _DECODE_ERRORS as error:
+            raise ClusterUnavailable(f"GET {path}: the answer is not the object: {error}") from error
+
+    async def plural(self, api_version: str, kind: str) -> str:
+        """What the resource of a kind is called in paths, by the API server's discovery. Raises ClusterError.
+
+        It is asked for once: a definition may come and go, but not change its names.
+        """
+        if (api_version, kind) not in self._plurals:
+            path = _group_path(api_version)
+            answer = await self.read(path, {}, limits=_REQUEST_TIMEOUT)
+            try:
+                resources = _decode_resources(answer).resources
+            except _DECODE_ERRORS as error:
+                raise ClusterUnavailable(f"GET {path}: not a list of resources: {error}") from error
+            found = [each.name for each in resources if each.kind == kind and "/" not in each.name]
+            if not found:
+                raise NotServed(f"the cluster serves no kind {kind} of {api_version}", status=404)
+            self._plurals[api_version, kind] = found[0]
+        return self._plurals[api_version, kind]
+
+    async def _object_path(self, kind: Kind, key: WorkloadKey) -> str:
+        plural = kind.plural or await self.plural(kind.api_version, kind.name)
+        return _path(_group_path(kind.api_version), plural, key.namespace, key.name)
 
     async def pull_secrets(self, namespace: str) -> list[PullSecret]:
         """The secrets with which images are pulled in a namespace. Raises ClusterError."""
@@ -286,9 +369,18 @@ class Cluster:
     # Requests
 
     async def _write(
-        self, method: str, path: str, body: object, content_type: str, read: Callable[[bytes], V]
+        self,
+        method: str,
+        path: str,
+        body: object,
+        content_type: str,
+        read: Callable[[bytes], V],
+        *,
+        dry_run: bool = False,
     ) -> Outcome[V]:
         query = {} if method == "DELETE" else {"fieldManager": FIELD_MANAGER}
+        if dry_run:
+            query["dryRun"] = "All"
         try:
             status, headers, answer = await self._send(method, path, query, _encode(body), content_type)
         except ClusterUnavailable as error:
@@ -298,7 +390,8 @@ class Cluster:
                 return Outcome(End.APPLIED, read(answer))
             except _DECODE_ERRORS as error:
                 return Outcome(End.UNREACHABLE, message=f"{method} {path}: the answer is not the object: {error}")
-        message = _message(answer)
+        whole = _message(answer)
+        message = shortened(whole, _LONGEST_MESSAGE)
         match status:
             case 404 if _names_an_object(answer):
                 return Outcome(End.GONE, message=message)
@@ -312,7 +405,8 @@ class Cluster:
                 return Outcome(End.THROTTLED, message=message, retry_after_seconds=_retry_after(headers))
             case status if status >= 500 and not _is_too_large(message):
                 return Outcome(End.UNREACHABLE, message=message, retry_after_seconds=_retry_after(headers))
-        return Outcome(End.REFUSED, message=message, may_pass=status in (401, 403))
+        is_final = status == 422 and any(text in whole for text in _IMMUTABLE)
+        return Outcome(End.REFUSED, message=message, may_pass=status in (401, 403), is_final=is_final)
 
     async def read(self, path: str, query: Mapping[str, str], *, limits: aiohttp.ClientTimeout) -> bytes:
         """GET a body. Raises ClusterUnavailable, ClusterRefused (with its status), WatchExpired (410)."""
@@ -384,35 +478,61 @@ class Collection(Generic[K, V]):
         namespace: str | None,
         read: Callable[[bytes | msgspec.Raw], V],
         key: Callable[[str, str], K],
+        *,
+        kind: Kind | None = None,
     ) -> None:
+        """`plural` may be "": then discovery is asked what the kind is called."""
         self._cluster = cluster
-        self._path = _path(group_path, plural, namespace)
+        self._group_path = group_path
+        self._plural = plural
+        self._kind = kind
         self._read = read
         self._key = key
-        self.resource = plural
+        self._selection = {"labelSelector": kind.selector} if kind and kind.selector else {}
+        # Two groups may have resources of the same name.
+        is_ambiguous = kind is not None and kind.label != kind.name
+        self.resource = kind.label.lower().replace(".", "s.", 1) if kind and is_ambiguous else plural
         self.namespace = namespace
+        self.is_optional = kind is not None and not kind.everywhere
 
     def __str__(self) -> str:
         return f"{self.resource} in {self.namespace}" if self.namespace else self.resource
 
     async def pages(self) -> AsyncIterator[Page[K, V]]:
-        """List everything, page by page.
+        """List everything, page by page; while one is read, the server works on the next.
 
         Raises ClusterError; WatchExpired when the list took too long to go on with.
         """
-        query = {"limit": str(_PAGE_SIZE)}
-        while True:
-            answer = await self._cluster.read(self._path, query, limits=_LIST_TIMEOUT)
-            try:
-                page = _decode_list(answer)
-                keys = frozenset(self._key_of(raw) for raw in page.items or ())
-            except _DECODE_ERRORS as error:
-                raise ClusterUnavailable(f"GET {self._path}: not a list of objects: {error}") from error
-            found = [self._try_read(raw) for raw in page.items or ()]
-            yield Page(tuple(value for value in found if value is not None), keys, page.metadata.resource_version)
-            if not page.metadata.continue_:
-                return
-            query = {"limit": str(_PAGE_SIZE), "continue": page.metadata.continue_}
+        path = await self._path()
+        query = {"limit": str(_PAGE_SIZE), **self._selection}
+
+        def ask() -> asyncio.Task[bytes]:
+            return asyncio.create_task(self._cluster.read(path, dict(query), limits=_LIST_TIMEOUT), name=f"list {self}")
+
+        coming: asyncio.Task[bytes] | None = ask()
+        try:
+            while coming is not None:
+                answer, coming = await coming, None
+                try:
+                    listed = _decode_list(answer)
+                    if listed.metadata.continue_:
+                        query["continue"] = listed.metadata.continue_
+                        coming = ask()
+                        await asyncio.wait([coming], timeout=0.001)  # to read holds up the loop: first let it leave
+                    page = self._page(listed)
+                except _DECODE_ERRORS as error:
+                    raise ClusterUnavailable(f"GET {path}: not a list of objects: {error}") from error
+                del answer, listed  # megabytes, and the next are coming
+                yield page
+        finally:
+            if coming is not None:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+
+    def _page(self, listed: _List) -> Page[K, V]:
+        keys = frozenset(self._key_of(raw) for raw in listed.items or ())
+        found = [self._try_read(raw) for raw in listed.items or ()]
+        return Page(tuple(value for value in found if value is not None), keys, listed.metadata.resource_version)
 
     async def changes(self, resource_version: str) -> AsyncIterator[Seen[V] | Gone[K] | Mark]:
         """Follow what changes after `resource_version` until the server ends the watch (some minutes).
@@ -424,14 +544,15 @@ class Collection(Generic[K, V]):
             "allowWatchBookmarks": "true",
             "resourceVersion": resource_version,
             "timeoutSeconds": str(random.randint(*_WATCH_SECONDS)),  # noqa: S311 - spreads load, keeps no secret
+            **self._selection,
         }
-        async with self._cluster.stream(self._path, query) as lines:
+        async with self._cluster.stream(await self._path(), query) as lines:
             async for line in lines:
                 yield self._change(line)
 
     async def get(self, name: str) -> V | None:
         """The object as it is now; None if there is none. Raises ClusterError."""
-        path = f"{self._path}/{quote(name, safe='')}"
+        path = f"{await self._path()}/{quote(name, safe='')}"
         try:
             return self._read(await self._cluster.get(path))
         except _NotThere:
@@ -439,17 +560,23 @@ class Collection(Generic[K, V]):
         except _DECODE_ERRORS as error:
             raise ClusterUnavailable(f"GET {path}: the answer is not the object: {error}") from error
 
+    async def _path(self) -> str:
+        plural = self._plural
+        if self._kind and not plural:
+            plural = await self._cluster.plural(self._kind.api_version, self._kind.name)
+        return _path(self._group_path, plural, self.namespace)
+
     def _change(self, line: bytes) -> Seen[V] | Gone[K] | Mark:
         try:
             event = _decode_event(line)
             if event.type == "ERROR":
                 status = _decode_status(event.object)
-                raise _refusal(f"watch {self._path}", status.code, {}, bytes(event.object))
+                raise _refusal(f"watch {self._group_path}/{self}", status.code, {}, bytes(event.object))
             if event.type == "BOOKMARK":
                 return Mark(_decode_bookmark(event.object).metadata.resource_version)
             metadata = _decode_name(event.object).metadata
         except _DECODE_ERRORS as error:
-            raise ClusterUnavailable(f"watch {self._path}: not a watch event: {error}") from error
+            raise ClusterUnavailable(f"watch {self._group_path}/{self}: not a watch event: {error}") from error
         if event.type == "DELETED":
             return Gone(self._key(metadata.namespace, metadata.name), metadata.resource_version)
         value = self._try_read(event.object)
@@ -510,12 +637,11 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
 
 
 def _message(answer: bytes) -> str:
-    """The server's own sentence, from its Status object, cut to a length that a log line bears."""
+    """The server's own sentence, from its Status object."""
     try:
-        message = _decode_status(answer).message
+        return _decode_status(answer).message
     except msgspec.DecodeError:
-        message = answer[:300].decode(errors="replace")
-    return message[:1000]
+        return answer[:300].decode(errors="replace").strip()
 
 
 def _names_an_object(answer: bytes) -> bool:
@@ -546,13 +672,13 @@ def _is_failed_patch(answer: bytes) -> bool:
 
 
 def _refusal(what: str, status: int, headers: Mapping[str, str], answer: bytes) -> Exception:
-    message = f"{what}: {status} {_message(answer)}"
+    message = f"{what}: {status} {shortened(_message(answer), _LONGEST_MESSAGE)}"
     if status == 410:
         return WatchExpired(message)
     if status == 429 or status >= 500:
         return ClusterUnavailable(message, retry_after_seconds=_retry_after(headers))
-    if status == 404 and _names_an_object(answer):
-        return _NotThere(message, status=status)
+    if status == 404:
+        return _NotThere(message, status=status) if _names_an_object(answer) else NotServed(message, status=status)
     return ClusterRefused(message, status=status)
 
 

@@ -18,6 +18,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_ROLLOUT = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
@@ -56,6 +57,12 @@ class Metrics:
             "listener_hook_to_patched_seconds",
             "From a delivery's arrival to each workload's patch being stored.",
             buckets=_LONG,
+            registry=registry,
+        )
+        self._to_rolled_out = Histogram(
+            "listener_hook_to_rolled_out_seconds",
+            "From a delivery's arrival to each patched workload being rolled out, where its kind tells.",
+            buckets=_ROLLOUT,
             registry=registry,
         )
         self._imports = Counter(
@@ -107,6 +114,9 @@ class Metrics:
 
     def patched_after_hook(self, seconds: float) -> None:
         self._to_patched.observe(seconds)
+
+    def rolled_out_after_hook(self, seconds: float) -> None:
+        self._to_rolled_out.observe(seconds)
 
     def in_flight(self, change: int) -> None:
         self._in_flight.inc(change)

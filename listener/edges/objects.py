@@ -7,18 +7,22 @@ Only the fields that planning reads are decoded (`managedFields`, env and the re
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from sys import intern
 from typing import Any
 
 import msgspec
 
-from listener.core import streams, triggers
+from listener.core import build_configs, deployment_configs, runs, streams, triggers
+from listener.core.actions import LAST_TRIGGERED
+from listener.core.fanouts import Failure, FanOutRecord, Phase
 from listener.core.history import Condition, Resolution, TagHistory, TagItem
 from listener.core.keyring import PullSecret
+from listener.core.kinds import DAEMON_SET, DEPLOYMENT, JOB, POD, STATEFUL_SET, Form, Kind
+from listener.core.managers import Manager
 from listener.core.notices import Notice
 from listener.core.streams import SpecTag, Stream, StreamKey, summarise
-from listener.core.workloads import Container, Kind, Workload, WorkloadKey
+from listener.core.workloads import Container, Workload, WorkloadKey
 
 REPORTER = "imagestream-listener"
 PULL_SECRET_TYPES = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
@@ -46,6 +50,23 @@ class Metadata(_ObjectMetadata):
     """The part of a workload's `metadata` that anybody here reads."""
 
     annotations: _Annotations | None = None
+    deletion_timestamp: str | None = None
+
+
+class _Owner(_Struct):
+    controller: bool | None = None
+
+
+class _OwnedMetadata(Metadata):
+    owner_references: list[_Owner] | None = None
+
+
+class _RunAnnotations(_Annotations):
+    last: str | None = msgspec.field(name=LAST_TRIGGERED, default=None)
+
+
+class _RunMetadata(Metadata):
+    annotations: _RunAnnotations | None = None
 
 
 class _Container(_Struct):
@@ -58,30 +79,114 @@ class _PodSpec(_Struct):
     init_containers: list[_Container] | None = None
 
 
-class _PodTemplate(_Struct):
-    spec: _PodSpec | None = None
+class _RollingUpdate(_Struct):
+    partition: int | None = None
 
 
-class _TemplateHolder(_Struct):
-    template: _PodTemplate | None = None
+class _UpdateStrategy(_Struct):
+    rolling_update: _RollingUpdate | None = None
 
 
-class _JobTemplate(_Struct):
-    spec: _TemplateHolder | None = None
+class _ScaledSpec(_Struct):
+    replicas: int | None = None
+    update_strategy: _UpdateStrategy | None = None
 
 
-class _JobTemplateHolder(_Struct):
-    job_template: _JobTemplate | None = None
+class _StatusCondition(_Struct):
+    type: str = ""
+    status: str = ""
 
 
-class _TemplatedObject(_Struct):
+class _BuiltinStatus(_Struct):
+    """What the kinds of Kubernetes itself tell of their rollout, or of their end."""
+
+    observed_generation: int = 0
+    replicas: int = 0
+    updated_replicas: int = 0
+    ready_replicas: int = 0
+    available_replicas: int = 0
+    desired_number_scheduled: int = 0
+    updated_number_scheduled: int = 0
+    number_available: int = 0
+    phase: str = ""
+    conditions: list[_StatusCondition] | None = None
+
+
+class _NamedObject(_Struct):
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+
+
+class _ImageChangeParameters(_Struct):
+    automatic: bool | None = None
+    container_names: list[str] | None = None
+    source: _NamedObject | None = msgspec.field(name="from", default=None)
+    last_triggered_image: str | None = None
+
+
+class _ConfigTrigger(_Struct):
+    type: str = ""
+    image_change_params: _ImageChangeParameters | None = None
+
+
+class _ConfigSpec(_Struct):
+    triggers: list[_ConfigTrigger] | None = None
+
+
+class _ImageChange(_Struct):
+    source: _NamedObject | None = msgspec.field(name="from", default=None)
+    last_triggered_image_id: str | None = msgspec.field(name="lastTriggeredImageID", default=None)
+    paused: bool | None = None
+
+
+class _BuildTrigger(_Struct):
+    type: str = ""
+    image_change: _ImageChange | None = None
+
+
+class _Strategy(_Struct):
+    source: _NamedObject | None = msgspec.field(name="from", default=None)
+
+
+class _Strategies(_Struct):
+    source_strategy: _Strategy | None = None
+    docker_strategy: _Strategy | None = None
+    custom_strategy: _Strategy | None = None
+
+
+class _BuildSpec(_Struct):
+    triggers: list[_BuildTrigger] | None = None
+    strategy: _Strategies | None = None
+
+
+class _BuildStatus(_Struct):
+    image_change_triggers: list[_ImageChange] | None = None
+
+
+class _BuildConfig(_Struct):
     metadata: Metadata
-    spec: _TemplateHolder | None = None
+    spec: _BuildSpec | None = None
+    status: _BuildStatus | None = None
 
 
-class _JobTemplatedObject(_Struct):
-    metadata: Metadata
-    spec: _JobTemplateHolder | None = None
+class _Runnable(_Struct):
+    metadata: _RunMetadata
+
+
+class _ManagedFields(_Struct):
+    manager: str = ""
+    operation: str = ""
+    time: str | None = None
+    fields: dict[str, Any] | None = msgspec.field(name="fieldsV1", default=None)
+
+
+class _ManagedMetadata(_Struct):
+    managed_fields: list[_ManagedFields] | None = None
+
+
+class _ManagedObject(_Struct):
+    metadata: _ManagedMetadata
 
 
 class _StreamAnnotations(_Struct):
@@ -167,11 +272,43 @@ class _StatusTag(_Struct):
     resolved: _Resolution | None = None
 
 
+class _Failure(_Struct):
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+    reason: str = ""
+
+
+class _FanOut(_Struct):
+    tag: str
+    docker_image_reference: str = ""
+    image: str = ""
+    generation: int = 0
+    started: str = ""
+    cause: str = ""
+    delivery: str = ""
+    phase: str = ""
+    matched: int = 0
+    patched: int = 0
+    current: int = 0
+    paused: int = 0
+    waiting: int = 0
+    failed: int = 0
+    rollouts: int = 0
+    rolled_out: int = 0
+    first_patched: str = ""
+    last_patched: str = ""
+    first_rolled_out: str = ""
+    last_rolled_out: str = ""
+    failures: list[_Failure] | None = None
+
+
 class _StreamStatus(_Struct):
     docker_image_repository: str | None = None
     public_docker_image_repository: str | None = None
     tags: list[_StatusTag] | None = None
     conditions: list[_Condition] | None = None
+    fan_outs: list[_FanOut] | None = None
 
 
 class _StreamObject(_Struct):
@@ -199,8 +336,9 @@ class _SecretList(_Struct):
     items: list[msgspec.Raw] | None = None
 
 
-_templated = msgspec.json.Decoder(_TemplatedObject)
-_job_templated = msgspec.json.Decoder(_JobTemplatedObject)
+_managed = msgspec.json.Decoder(_ManagedObject)
+_build_config = msgspec.json.Decoder(_BuildConfig)
+_runnable = msgspec.json.Decoder(_Runnable)
 _stream = msgspec.json.Decoder(_StreamObject)
 _secret = msgspec.json.Decoder(_Secret)
 _secrets = msgspec.json.Decoder(_SecretList)
@@ -208,37 +346,150 @@ _secrets = msgspec.json.Decoder(_SecretList)
 # Thousands of workloads carry the same annotation text; what it says is an immutable value that they can share.
 _parse_triggers = lru_cache(maxsize=4096)(triggers.parse)
 _NO_TRIGGERS = triggers.Triggers((), ())
+_PHASES = frozenset(Phase)
+_FAN_OUT_NAMES = tuple(zip(_FanOut.__struct_fields__, _FanOut.__struct_encode_fields__, strict=True))
+_ROLLED_OUT = frozenset(kind.label for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET))
 
 
 def read_workload(kind: Kind, raw: bytes | msgspec.Raw) -> Workload:
-    """Read what planning needs. Without a trigger annotation the containers are left out too: nobody will ask.
+    """Read what planning needs. What follows no tag comes without its containers: nobody will ask.
 
-    Raises msgspec.ValidationError for an object of another shape.
+    So does what a controller owns, where its kind says so, and what is being deleted or has run to its end. Raises
+    msgspec.ValidationError for an object of another shape.
     """
-    pod_spec: _PodSpec | None = None
-    if kind.pod_spec_path[:2] == ("spec", "jobTemplate"):
-        job = _job_templated.decode(raw)
-        metadata = job.metadata
-        holder = job.spec.job_template.spec if job.spec and job.spec.job_template else None
+    match kind.form:
+        case Form.BUILD_CONFIG:
+            return _read_build_config(kind, raw)
+        case Form.RUN:
+            return _read_runnable(kind, raw)
+    found = _with_pod_spec(kind).decode(raw)
+    metadata: Metadata = found.metadata
+    holder = found.at
+    status: _BuiltinStatus | None = found.status if kind.everywhere else None
+    if kind.form is Form.DEPLOYMENT_CONFIG:
+        followed = deployment_configs.read(
+            msgspec.to_builtins(holder.triggers or ()) if holder else (), namespace=metadata.namespace
+        )
     else:
-        templated = _templated.decode(raw)
-        metadata = templated.metadata
-        holder = templated.spec
-    key = WorkloadKey(kind.name, intern(metadata.namespace), metadata.name)
-    annotations = metadata.annotations
-    text = (annotations.ours or annotations.alpha) if annotations else None
-    if not text:
-        return Workload(key, metadata.uid, metadata.resource_version, _NO_TRIGGERS, (), ())
-    if holder and holder.template:
-        pod_spec = holder.template.spec
+        followed = _annotated(kind, metadata)
+    if not (followed.valid or followed.problems) or _is_left_alone(kind, metadata, status):
+        return _without_triggers(kind, metadata)
+    pod_spec: Any = found
+    for _ in kind.pod_spec_path:
+        pod_spec = pod_spec.at if pod_spec else None
     return Workload(
-        key,
+        _workload_key(kind, metadata),
         metadata.uid,
         metadata.resource_version,
-        _parse_triggers(text, namespace=key.namespace, pod_spec_path=kind.pod_spec_path),
+        followed,
         _containers(pod_spec.containers if pod_spec else None),
         _containers(pod_spec.init_containers if pod_spec else None),
+        _is_rolled_out(kind, metadata, holder, status),
+        metadata.annotations is not None,
     )
+
+
+@cache
+def _with_pod_spec(kind: Kind) -> msgspec.json.Decoder[Any]:
+    """A decoder for objects with a pod spec at the kind's path: each `at` holds what lies one step further on it."""
+    inner: Any = _PodSpec
+    first, *rest = kind.pod_spec_path
+    for depth, part in reversed(list(enumerate(rest))):
+        base: type = _Struct
+        if depth == 0 and kind.form is Form.DEPLOYMENT_CONFIG:
+            base = _ConfigSpec
+        elif depth == 0 and kind.label in _ROLLED_OUT:
+            base = _ScaledSpec
+        at = ("at", inner | None, msgspec.field(name=part, default=None))
+        inner = msgspec.defstruct("_Holder", [at], bases=(base,), gc=False)
+    fields: list[Any] = [
+        ("metadata", Metadata if kind.owned else _OwnedMetadata),
+        ("at", inner | None, msgspec.field(name=first, default=None)),
+    ]
+    if kind.everywhere:  # what others put into a status of theirs may be of any type
+        fields.append(("status", _BuiltinStatus | None, None))
+    return msgspec.json.Decoder(msgspec.defstruct("_Object", fields, gc=False))
+
+
+def _read_build_config(kind: Kind, raw: bytes | msgspec.Raw) -> Workload:
+    found = _build_config.decode(raw)
+    spec: Any = msgspec.to_builtins(found.spec or _BuildSpec())
+    status: Any = msgspec.to_builtins(found.status or _BuildStatus())
+    followed = build_configs.read(spec, status, namespace=found.metadata.namespace)
+    if not (followed.valid or followed.problems) or found.metadata.deletion_timestamp:
+        return _without_triggers(kind, found.metadata)
+    key = _workload_key(kind, found.metadata)
+    return Workload(key, found.metadata.uid, found.metadata.resource_version, followed, (), ())
+
+
+def _read_runnable(kind: Kind, raw: bytes | msgspec.Raw) -> Workload:
+    metadata = _runnable.decode(raw).metadata
+    followed = _annotated(kind, metadata)
+    if not (followed.valid or followed.problems) or metadata.deletion_timestamp:
+        return _without_triggers(kind, metadata)
+    record = runs.read_record(metadata.annotations.last if metadata.annotations else None)
+    key = _workload_key(kind, metadata)
+    return Workload(key, metadata.uid, metadata.resource_version, followed, (), (), record=record)
+
+
+def _annotated(kind: Kind, metadata: Metadata) -> triggers.Triggers:
+    annotations = metadata.annotations
+    text = (annotations.ours or annotations.alpha) if annotations else None
+    return _parse_triggers(text, namespace=metadata.namespace, kind=kind) if text else _NO_TRIGGERS
+
+
+def _without_triggers(kind: Kind, metadata: Metadata) -> Workload:
+    return Workload(_workload_key(kind, metadata), metadata.uid, metadata.resource_version, _NO_TRIGGERS, (), ())
+
+
+def _workload_key(kind: Kind, metadata: Metadata) -> WorkloadKey:
+    return WorkloadKey(kind.label, intern(metadata.namespace), metadata.name)
+
+
+def _is_left_alone(kind: Kind, metadata: Metadata, status: _BuiltinStatus | None) -> bool:
+    """Tell what others will replace or remove, and what has run to its end: an image matters to none of them."""
+    if metadata.deletion_timestamp:
+        return True
+    if isinstance(metadata, _OwnedMetadata) and any(owner.controller for owner in metadata.owner_references or ()):
+        return True
+    if status is None:
+        return False
+    if kind.label == POD.label:
+        return status.phase in ("Succeeded", "Failed")
+    return kind.label == JOB.label and any(
+        condition.type in ("Complete", "Failed") and condition.status == "True" for condition in status.conditions or ()
+    )
+
+
+def _is_rolled_out(kind: Kind, metadata: Metadata, spec: Any, status: _BuiltinStatus | None) -> bool | None:
+    """Tell whether all Pods that shall run what the pod spec says do, as `kubectl rollout status` does."""
+    if kind.label not in _ROLLED_OUT:
+        return None
+    if not status or status.observed_generation < (metadata.generation or 0):
+        return False
+    if kind.label == DAEMON_SET.label:
+        wanted = status.desired_number_scheduled
+        return status.updated_number_scheduled >= wanted and status.number_available >= wanted
+    wanted = 1 if spec is None or spec.replicas is None else spec.replicas
+    if kind.label == STATEFUL_SET.label:
+        strategy = spec.update_strategy if spec else None
+        kept = (strategy.rolling_update.partition or 0) if strategy and strategy.rolling_update else 0
+        return status.updated_replicas >= wanted - kept and status.ready_replicas >= wanted
+    return wanted <= status.updated_replicas == status.replicas <= status.available_replicas
+
+
+def read_last_triggered(raw: bytes) -> str | None:
+    """Read an object's annotation last-triggered. Raises msgspec.ValidationError for what is no object."""
+    annotations = _runnable.decode(raw).metadata.annotations
+    return annotations.last if annotations else None
+
+
+def read_managers(raw: bytes) -> list[Manager]:
+    """Read who manages which fields of an object. Raises msgspec.ValidationError for what is no object."""
+    return [
+        Manager(each.manager, each.operation, each.time or "", each.fields or {})
+        for each in _managed.decode(raw).metadata.managed_fields or ()
+    ]
 
 
 def _containers(found: list[_Container] | None) -> tuple[Container, ...]:
@@ -264,6 +515,7 @@ def read_stream(raw: bytes | msgspec.Raw) -> Stream:
         shared_with=frozenset(name.strip() for name in (annotations.shared_with or "").split(",") if name.strip()),
         is_checked=bool(annotations.check),
         insecure_repository=annotations.insecure == "true",
+        fan_outs=tuple(_fan_out(each) for each in status.fan_outs or ()),
     )
 
 
@@ -299,6 +551,14 @@ def _tag_history(tag: _StatusTag) -> TagHistory:
         if found
         else None,
     )
+
+
+def _fan_out(found: _FanOut) -> FanOutRecord:
+    fields = {name: getattr(found, name) for name in _FanOut.__struct_fields__}
+    # A phase that we do not know was written by a newer release: nothing for us to go on with.
+    fields["phase"] = Phase(found.phase) if found.phase in _PHASES else Phase.DONE
+    fields["failures"] = tuple(Failure(f.kind, f.namespace, f.name, f.reason) for f in found.failures or ())
+    return FanOutRecord(**fields)
 
 
 def _items(found: list[_Item] | None) -> tuple[TagItem, ...]:
@@ -344,12 +604,28 @@ def write_status(stream: Stream) -> dict[str, Any]:
         "tags": write_tags(stream.tags),
         "conditions": [_write_condition(c) for c in stream.conditions] or None,
         "summary": {"tags": summary.tags, "updated": summary.updated} if summary.updated else None,
+        "fanOuts": write_fan_outs(stream.fan_outs) or None,
     }
 
 
 def write_tags(histories: Iterable[TagHistory]) -> list[dict[str, Any]]:
     """`status.tags` as the API holds it."""
     return [_write_history(history) for history in histories]
+
+
+def write_fan_outs(records: Iterable[FanOutRecord]) -> list[dict[str, Any]]:
+    """`status.fanOuts` as the API holds it. The counts are all there; what has not happened yet is left out."""
+    found = []
+    for record in records:
+        fields = {written: getattr(record, name) for name, written in _FAN_OUT_NAMES}
+        fields["phase"] = record.phase.value
+        fields["failures"] = [_write_failure(each) for each in record.failures]
+        found.append({name: value for name, value in fields.items() if value or isinstance(value, int)})
+    return found
+
+
+def _write_failure(failure: Failure) -> dict[str, Any]:
+    return {"kind": failure.kind, "namespace": failure.namespace, "name": failure.name, "reason": failure.reason}
 
 
 def _write_history(history: TagHistory) -> dict[str, Any]:

@@ -116,12 +116,15 @@ class Bookkeeper:
         meter: Meter,
         *,
         max_in_flight: int,
+        account: Callable[[Stream, Mapping[str, tuple[Cause, str]]], Stream] = lambda stream, _: stream,
     ) -> None:
+        """`account` adds to a stream what shall be stored with its moved tags, given with their cause and delivery."""
         self._store = store
         self._state = state
         self._settle = settle
         self._recorder = recorder
         self._meter = meter
+        self._account = account
         self._slots = asyncio.Semaphore(max_in_flight)
         self._jobs: dict[StreamKey, list[_Job]] = {}
         self._writers: set[asyncio.Task[None]] = set()
@@ -250,6 +253,9 @@ class Bookkeeper:
             # What follows a tag that a delivery moved was moved by that delivery.
             moved[change.tag] = (_why(after, change), brought.get(change.after.image))
         moves = [_Move(change, *moved[change.tag]) for change in _changes(stream, settled)]
+        if moves:
+            why = {m.change.tag: (m.cause, m.arrival.delivery_id if m.arrival else "") for m in moves}
+            settled = self._account(settled, why)
         return settled, answers, moves
 
     def _tell(self, stream: Stream, moves: Sequence[_Move]) -> None:

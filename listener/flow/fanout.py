@@ -8,35 +8,64 @@ again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from listener.core import patches
+from listener.core import contests, managers, plans, runs
+from listener.core.actions import ImageChange, Operation, Plan, Start, View
+from listener.core.kinds import Form, Kind
+from listener.core.managers import Manager
 from listener.core.notices import Notice, Reason, about_workload
-from listener.core.outcomes import End, Outcome
-from listener.core.patches import ImageChange, PatchPlan
+from listener.core.outcomes import End, Outcome, shortened
 from listener.core.streams import StreamKey
-from listener.core.workloads import KINDS, Kind, Workload, WorkloadKey
+from listener.core.workloads import Workload, WorkloadKey
 from listener.errors import ClusterError
 from listener.flow.backoff import Backoff
 from listener.flow.state import State
 
 log = structlog.get_logger()
 
-_KINDS: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
+_LONGEST_REASON = 500  # of an Event's 1,024 characters; some refusals hold the whole pod template
+
+T = TypeVar("T")
 
 
 class WorkloadStore(Protocol):
-    """The cluster, as far as workloads are read and patched by name."""
+    """The cluster, as far as workloads are read and changed by name."""
 
     async def get_workload(self, kind: Kind, key: WorkloadKey) -> Workload | None: ...
 
     async def patch_workload(
-        self, kind: Kind, key: WorkloadKey, operations: Sequence[Mapping[str, object]]
+        self, kind: Kind, key: WorkloadKey, operations: Sequence[Operation]
     ) -> Outcome[Workload]: ...
+
+    async def start(self, namespace: str, start: Start) -> Outcome[None]: ...
+
+    async def get_run_record(self, namespace: str, start: Start) -> str | None: ...
+
+    async def managers(self, kind: Kind, key: WorkloadKey) -> Sequence[Manager]: ...
+
+
+class Throttle(Protocol):
+    """How many looks and how many patches at once."""
+
+    def turn(self) -> AbstractAsyncContextManager[None]: ...
+
+    async def admit(self) -> bool: ...
+
+    def observe(
+        self,
+        seconds: float,
+        *,
+        throttled: bool = False,
+        failed: bool = False,
+        retry_after_seconds: float | None = None,
+    ) -> None: ...
 
 
 class Meter(Protocol):
@@ -51,8 +80,32 @@ class Recorder(Protocol):
     def record(self, notice: Notice) -> None: ...
 
 
+class Ledger(Protocol):
+    """Who keeps account of how looks end."""
+
+    def patched(self, key: WorkloadKey, changes: Sequence[ImageChange]) -> None: ...
+
+    def failed(self, key: WorkloadKey, reason: str, *, is_final: bool = False) -> None: ...
+
+    def left(self, key: WorkloadKey) -> None: ...
+
+    def gone(self, key: WorkloadKey) -> None: ...
+
+
+class NoLedger:
+    """Nobody keeps account."""
+
+    def patched(self, key: WorkloadKey, changes: Sequence[ImageChange]) -> None: ...
+
+    def failed(self, key: WorkloadKey, reason: str, *, is_final: bool = False) -> None: ...
+
+    def left(self, key: WorkloadKey) -> None: ...
+
+    def gone(self, key: WorkloadKey) -> None: ...
+
+
 class FanOut:
-    """The looks at workloads, `max_in_flight` at a time."""
+    """The looks at workloads: `workers` at most, and as many as the throttle lets."""
 
     def __init__(
         self,
@@ -60,64 +113,100 @@ class FanOut:
         state: State,
         recorder: Recorder,
         meter: Meter,
+        throttle: Throttle,
         now: Callable[[], datetime],
         *,
-        max_in_flight: int,
+        kinds: Sequence[Kind],
+        workers: int,
         change_cause: bool = True,
+        ledger: Ledger | None = None,
     ) -> None:
         self._store = store
         self._state = state
         self._recorder = recorder
         self._meter = meter
+        self._throttle = throttle
         self._now = now
-        self._max_in_flight = max_in_flight
-        self._change_cause = change_cause
+        self._ledger = NoLedger() if ledger is None else ledger
+        self._kinds: Mapping[str, Kind] = {kind.label: kind for kind in kinds}
+        self._workers = workers
+        self._view = View(state.resolve, self._delivery_id, change_cause)
         self._backoffs: dict[WorkloadKey, Backoff] = {}
         self._told: dict[WorkloadKey, tuple[str, tuple[str, ...]]] = {}  # uid, and the problems its people were told of
+        self._built: dict[WorkloadKey, tuple[str, ...]] = {}  # uid, and the images that a build was asked for with
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as workers:
-            for number in range(self._max_in_flight):
+            for number in range(self._workers):
                 workers.create_task(self._work(), name=f"fan-out {number}")
+
+    def invalid(self) -> Mapping[str, int]:
+        """How many workloads of each kind have a trigger that cannot be followed."""
+        return Counter(key.kind for key in self._told)
 
     async def _work(self) -> None:
         queue = self._state.queue
         while True:
-            key = await queue.take()
-            try:
-                await self._look(key)
-            except Exception:
-                # Our bug. This key fails loudly and comes again later; the others go on.
-                log.exception("fanout.bug", workload=str(key))
-                self._retry(key)
-            finally:
-                queue.done(key)
+            async with self._throttle.turn():
+                key = await queue.take()
+                try:
+                    await self._look(key)
+                except Exception as error:
+                    # Our bug. This key fails loudly and comes again later; the others go on.
+                    log.exception("fanout.bug", workload=str(key))
+                    self._ledger.failed(key, f"a bug of the service: {error!r}")
+                    self._retry(key)
+                finally:
+                    queue.done(key)
+                    self._state.rounds.looked(key)
 
     async def _look(self, key: WorkloadKey) -> None:
+        kind = self._kinds[key.kind]
+        found = self._plan(key, kind)
+        if found and found[1].changes and not self._comes_again(key, found[1]) and await self._throttle.admit():
+            found = self._plan(key, kind)  # it had to wait: things may have changed
+        if found is None:
+            self._forget(key)
+            return
+        if self._comes_again(key, found[1]):
+            return
+        workload, plan = found
+        self._tell_problems(workload, kind, plan)
+        if self._state.contests.note(key, is_left=bool(plan.left)):
+            await self._tell_contested(workload, kind, plan.left)
+        if plan.left:
+            self._ledger.left(key)
+        if not plan.changes or (kind.form is Form.BUILD_CONFIG and self._built.get(key) == _asked(workload, plan)):
+            self._backoffs.pop(key, None)
+            return
+        if plan.start:
+            await self._start(workload, kind, plan, plan.start)
+        else:
+            outcome = await self._send(kind, key, plan)
+            await self._conclude(workload, kind, plan.changes, outcome)
+
+    def _comes_again(self, key: WorkloadKey, plan: Plan) -> bool:
+        """Tell whether the next round of a tag that moves in a burst will bring these changes, and newer ones."""
+        rounds = self._state.rounds
+        return bool(plan.changes) and all(rounds.comes_again((c.stream, c.tag), key) for c in plan.changes)
+
+    def _plan(self, key: WorkloadKey, kind: Kind) -> tuple[Workload, Plan] | None:
         workload = self._state.workloads.get(key)
         if workload is None:
-            self._backoffs.pop(key, None)
-            self._told.pop(key, None)
-            return
-        kind = _KINDS[key.kind]
-        plan = patches.plan(
-            workload,
-            kind,
-            self._state.resolve,
-            now=self._now(),
-            delivery=self._delivery_id,
-            change_cause=self._change_cause,
-        )
-        self._tell_problems(workload, kind, plan)
-        if not plan.operations:
-            self._backoffs.pop(key, None)
-            return
-        outcome = await self._send(kind, key, plan)
+            return None
+        lost = {(name, contest.image) for name, contest in self._state.contests.lost(key).items()}
+        return workload, plans.plan(workload, kind, self._view, now=self._now(), leave=lost)
+
+    async def _conclude(
+        self, workload: Workload, kind: Kind, changes: Sequence[ImageChange], outcome: Outcome[Workload]
+    ) -> None:
+        """Draw the consequences of how a patch ended."""
+        key = workload.key
         match outcome.end:
             case End.APPLIED if outcome.stored:
                 self._backoffs.pop(key, None)
                 self._state.refresh_workload(outcome.stored)
-                self._tell_applied(outcome.stored, kind, plan.changes)
+                self._tell_applied(outcome.stored, kind, changes)
             case End.STALE:
                 await self._look_again(kind, key)
             case End.GONE:
@@ -125,18 +214,67 @@ class FanOut:
                 self._backoffs.pop(key, None)
             case _:
                 self._tell_failed(workload, kind, outcome)
-                self._retry(key, outcome.retry_after_seconds)
+                if outcome.is_final:
+                    self._backoffs.pop(key, None)  # another image, or a change of the object, brings it here again
+                else:
+                    self._retry(key, outcome.retry_after_seconds)
 
-    async def _send(self, kind: Kind, key: WorkloadKey, plan: PatchPlan) -> Outcome[Workload]:
+    async def _start(self, workload: Workload, kind: Kind, plan: Plan, start: Start) -> None:
+        """Start a build or a run; then let the workload remember it, or see that the server did."""
+        key = workload.key
+        outcome = await self._measured(kind, plan, self._store.start(key.namespace, start))
+        operations = plan.operations
+        changes: Sequence[ImageChange] = plan.changes
+        match outcome.end:
+            case End.APPLIED:
+                log.info("run.started", workload=str(key), name=start.name, plural=start.plural)
+                if kind.form is Form.BUILD_CONFIG:
+                    self._built[key] = _asked(workload, plan)
+            case End.STALE if kind.form is Form.RUN:
+                # It was started before, by another replica or before a restart, perhaps with images of that time.
+                try:
+                    text = await self._store.get_run_record(key.namespace, start)
+                except ClusterError as error:
+                    log.warning("fanout.unreadable", workload=str(key), reason=str(error))
+                    self._retry(key)
+                    return
+                operations = runs.catch_up(workload, text)
+                changes = ()
+            case End.THROTTLED | End.UNREACHABLE:
+                self._tell_failed(workload, kind, outcome)
+                self._retry(key, outcome.retry_after_seconds)
+                return
+            case _:
+                # A server that has built these images refuses, and its BuildConfig says so when it is read anew.
+                self._tell_failed(workload, kind, outcome)
+                await self._look_again(kind, key)
+                return
+        if not operations:
+            self._backoffs.pop(key, None)
+            self._tell_applied(workload, kind, changes)
+            return
+        stored = await self._store.patch_workload(kind, key, operations)
+        await self._conclude(workload, kind, changes, stored)
+
+    async def _send(self, kind: Kind, key: WorkloadKey, plan: Plan) -> Outcome[Workload]:
+        return await self._measured(kind, plan, self._store.patch_workload(kind, key, plan.operations))
+
+    async def _measured(self, kind: Kind, plan: Plan, request: Awaitable[Outcome[T]]) -> Outcome[T]:
         clock = asyncio.get_running_loop().time
         started = clock()
         self._meter.in_flight(+1)
         try:
-            outcome = await self._store.patch_workload(kind, key, plan.operations)
+            outcome = await request
         finally:
             self._meter.in_flight(-1)
         ended = clock()
-        self._meter.patched(kind.name, outcome.end, ended - started)
+        self._throttle.observe(
+            ended - started,
+            throttled=outcome.end is End.THROTTLED or outcome.retry_after_seconds is not None,
+            failed=outcome.end is End.UNREACHABLE,
+            retry_after_seconds=outcome.retry_after_seconds,
+        )
+        self._meter.patched(kind.label, outcome.end, ended - started)
         if outcome.end is End.APPLIED:
             for change in plan.changes:
                 if arrival := self._state.arrival(change.stream, change.tag):
@@ -161,22 +299,32 @@ class FanOut:
         self._state.refresh_workload(workload)
         self._retry(key)
 
+    def _forget(self, key: WorkloadKey) -> None:
+        """The workload is gone, and so is what was kept for it."""
+        self._backoffs.pop(key, None)
+        self._told.pop(key, None)
+        self._built.pop(key, None)
+        self._state.contests.forget(key)
+        self._ledger.gone(key)
+
     def _retry(self, key: WorkloadKey, at_least_seconds: float | None = None) -> None:
         backoff = self._backoffs.setdefault(key, Backoff(1, 300))
-        self._state.queue.add_after(key, max(backoff.next(), at_least_seconds or 0))
+        self._state.queue.add_after(key, max(backoff.next(), at_least_seconds or 0), key.namespace)
 
     def _delivery_id(self, stream: StreamKey, tag: str) -> str | None:
         arrival = self._state.arrival(stream, tag)
         return arrival.delivery_id if arrival else None
 
     def _tell_applied(self, workload: Workload, kind: Kind, changes: Sequence[ImageChange]) -> None:
-        moved = "; ".join(f"{c.container}: {c.before or 'no image'} -> {c.after}" for c in changes)
+        if not changes:
+            return
+        self._ledger.patched(workload.key, changes)
+        moved = "; ".join(f"{c.target or kind.name}: {c.before or 'no image'} -> {c.after}" for c in changes)
         log.info("workload.patched", workload=str(workload.key), changes=moved)
-        subject = about_workload(workload.key, kind.api_version, workload.uid)
         why = ", ".join(dict.fromkeys(f"{c.stream}:{c.tag}" for c in changes))
-        self._recorder.record(Notice(subject, Reason.IMAGE_TRIGGERED, f"{why} moved; {moved}"))
+        self._notify(workload, kind, Reason.IMAGE_TRIGGERED, f"{why} moved; {moved}")
 
-    def _tell_problems(self, workload: Workload, kind: Kind, plan: PatchPlan) -> None:
+    def _tell_problems(self, workload: Workload, kind: Kind, plan: Plan) -> None:
         """Say what is wrong with the triggers, once for each state of them."""
         if not plan.problems:
             self._told.pop(workload.key, None)
@@ -185,14 +333,39 @@ class FanOut:
         if self._told.get(workload.key) == told:
             return
         self._told[workload.key] = told
-        subject = about_workload(workload.key, kind.api_version, workload.uid)
         for problem in plan.problems:
             log.warning("trigger.invalid", workload=str(workload.key), problem=problem)
-            self._recorder.record(Notice(subject, Reason.TRIGGER_INVALID, problem))
+            self._notify(workload, kind, Reason.TRIGGER_INVALID, problem)
 
-    def _tell_failed(self, workload: Workload, kind: Kind, outcome: Outcome[Workload]) -> None:
+    def _tell_failed(self, workload: Workload, kind: Kind, outcome: Outcome[Any]) -> None:
         log.warning("patch.failed", workload=str(workload.key), end=outcome.end, reason=outcome.message)
+        self._ledger.failed(workload.key, outcome.message or outcome.end, is_final=outcome.is_final)
         if outcome.end is End.REFUSED:
-            subject = about_workload(workload.key, kind.api_version, workload.uid)
-            message = f"the image could not be set: {outcome.message}"
-            self._recorder.record(Notice(subject, Reason.TRIGGER_FAILED, message))
+            advice = ""
+            if outcome.is_final:
+                advice = f"; a {kind.name} cannot be changed so: put the trigger on what creates it, or create it anew"
+            what = "the image could not be set" if kind.pod_spec_path else "the trigger failed"
+            message = f"{what}: {shortened(outcome.message, _LONGEST_REASON)}{advice}"
+            self._notify(workload, kind, Reason.TRIGGER_FAILED, message)
+
+    async def _tell_contested(self, workload: Workload, kind: Kind, containers: Sequence[str]) -> None:
+        """Say who keeps setting an image back, and what would end that."""
+        try:
+            known = await self._store.managers(kind, workload.key)
+        except ClusterError as error:
+            log.warning("fanout.unreadable", workload=str(workload.key), reason=str(error))
+            known = ()
+        lost = self._state.contests.lost(workload.key)
+        for container in containers:
+            manager = managers.of_image(known, kind.pod_spec_path, container)
+            message = contests.sentence(lost[container], manager, workload, kind, container)
+            log.warning("trigger.contested", workload=str(workload.key), reason=message)
+            self._notify(workload, kind, Reason.TRIGGER_CONTESTED, message)
+
+    def _notify(self, workload: Workload, kind: Kind, reason: Reason, message: str) -> None:
+        self._recorder.record(Notice(about_workload(workload.key, kind, workload.uid), reason, message))
+
+
+def _asked(workload: Workload, plan: Plan) -> tuple[str, ...]:
+    """What tells one request for a build from the next."""
+    return workload.uid, *(change.after for change in plan.changes)

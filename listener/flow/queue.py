@@ -1,8 +1,9 @@
 """A queue of keys to look at. Never objects: whoever takes a key reads the newest state then, so ten changes cost one
 look.
 
-A key is at one place at a time. Added while it waits, it stays where it is; added while it is being worked on, it comes
-again once that work is done. So one key never runs twice at once, and no change is missed.
+Added while it waits, a key stays where it is; added while it is being worked on, it comes again once that work is done.
+So one key never runs twice at once, and no change is missed. Those who ask (owners) take turns, so that one with
+thousands of keys does not hold up one with a single key; the keys of one come in their order.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -18,15 +19,15 @@ K = TypeVar("K", bound=Hashable)
 
 
 class KeyQueue(Generic[K]):
-    """First come, first served; delayed keys join when their time has come. For one event loop."""
+    """Owners take turns; delayed keys join when their time has come. For one event loop."""
 
     def __init__(self) -> None:
-        self._ready: deque[K] = deque()
-        self._waiting: set[K] = set()  # what _ready holds
+        self._ready: OrderedDict[Hashable, OrderedDict[K, None]] = OrderedDict()  # by owner, whose turn it is first
+        self._waiting: dict[K, tuple[Hashable, ...]] = {}  # what _ready holds, and in whose line
         self._running: set[K] = set()
-        self._again: set[K] = set()  # added while running
+        self._again: dict[K, Hashable] = {}  # added while running, and by whom
         self._due: dict[K, float] = {}  # delayed keys, and when they are due (loop time)
-        self._timers: list[tuple[float, int, K]] = []
+        self._timers: list[tuple[float, int, K, Hashable]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._order = itertools.count()
         self._takers: deque[asyncio.Future[None]] = deque()
@@ -37,24 +38,35 @@ class KeyQueue(Generic[K]):
         """How many keys wait or are being worked on; those that are delayed do not count."""
         return len(self._waiting) + len(self._running)
 
-    def add(self, key: K) -> None:
-        """Ask for a look at `key`, now. A delay it had is void: something new happened."""
+    def __contains__(self, key: K) -> bool:
+        """Whether a key waits or is being worked on; one that is delayed does not."""
+        return key in self._waiting or key in self._running
+
+    def add(self, key: K, owner: Hashable = None) -> None:
+        """Ask for a look at `key`, now. A delay it had is void: something new happened.
+
+        A key that waits in another owner's line waits in both, and is looked at once.
+        """
         self._due.pop(key, None)
         if key in self._running:
-            self._again.add(key)
-        elif key not in self._waiting:
-            self._waiting.add(key)
-            self._ready.append(key)
+            self._again[key] = owner
+            return
+        owners = self._waiting.get(key, ())
+        if owner in owners:
+            return
+        self._waiting[key] = (*owners, owner)
+        self._ready.setdefault(owner, OrderedDict())[key] = None
+        if not owners:
             self._idle.clear()
             self._wake_one()
 
-    def add_after(self, key: K, seconds: float) -> None:
+    def add_after(self, key: K, seconds: float, owner: Hashable = None) -> None:
         """Ask for a look at `key` after a while, unless an earlier one is already asked for."""
         due = asyncio.get_running_loop().time() + seconds
         if key in self._waiting or key in self._again or self._due.get(key, due + 1) <= due:
             return
         self._due[key] = due
-        heapq.heappush(self._timers, (due, next(self._order), key))
+        heapq.heappush(self._timers, (due, next(self._order), key, owner))
         self._sweep()
         self._arm()
 
@@ -70,21 +82,30 @@ class KeyQueue(Generic[K]):
                 if taker.done() and not taker.cancelled():
                     self._wake_one()
                 raise
-        key = self._ready.popleft()
-        self._waiting.discard(key)
+        owner, line = self._ready.popitem(last=False)
+        key, _ = line.popitem(last=False)
+        if line:
+            self._ready[owner] = line
+        for other in self._waiting.pop(key):
+            if other != owner:
+                self._leave(other, key)
         self._running.add(key)
         return key
 
+    def _leave(self, owner: Hashable, key: K) -> None:
+        del self._ready[owner][key]
+        if not self._ready[owner]:
+            del self._ready[owner]
+
     def begin(self, key: K) -> None:
         """Say that the work on a key that was taken begins only now: it serves what was asked for until here."""
-        self._again.discard(key)
+        self._again.pop(key, None)
 
     def done(self, key: K) -> None:
         """Say that the work on `key` has ended, however it went."""
         self._running.discard(key)
         if key in self._again:
-            self._again.discard(key)
-            self.add(key)
+            self.add(key, self._again.pop(key))
         if not self._waiting and not self._running:
             self._idle.set()
 
@@ -115,8 +136,8 @@ class KeyQueue(Generic[K]):
     def _release(self) -> None:
         now = asyncio.get_running_loop().time()
         while self._timers and self._timers[0][0] <= now:
-            due, _, key = heapq.heappop(self._timers)
+            due, _, key, owner = heapq.heappop(self._timers)
             if self._due.get(key) == due:  # else the delay was voided, or replaced by a shorter one
-                self.add(key)
+                self.add(key, owner)
         self._timer = None
         self._arm()

@@ -7,34 +7,57 @@ the reply to our own patch. Older news than we have is dropped by the indexes, s
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
+from listener.core.contests import containers_set_back
 from listener.core.index import StreamIndex, StreamNews, WorkloadIndex
 from listener.core.receipts import Arrival
 from listener.core.streams import Resolved, Stream, StreamKey
 from listener.core.workloads import Workload, WorkloadKey
+from listener.flow.contests import Contests
 from listener.flow.queue import KeyQueue
+from listener.flow.rounds import Rounds
+
+
+class Observer(Protocol):
+    """Who keeps account of what changes. The state knows it already when it tells."""
+
+    def tag_moved(self, key: StreamKey, tag: str) -> None: ...
+
+    def stream_gone(self, key: StreamKey) -> None: ...
+
+    def rolled_out(self, workload: Workload) -> None: ...
 
 
 class State:
-    """The streams, the workloads, and two queues of what to look at: workloads (`queue`) and streams."""
+    """The streams, the workloads, and two queues of what to look at: workloads (`queue`) and streams.
+
+    A workload is asked for by the stream that moved, or else by its namespace: those take turns.
+    """
 
     def __init__(self) -> None:
         self.streams = StreamIndex()
         self.workloads = WorkloadIndex()
+        self.contests = Contests()
+        self.rounds = Rounds[tuple[StreamKey, str], WorkloadKey](self._ask_for)
         self.queue = KeyQueue[WorkloadKey]()
         self.stream_queue = KeyQueue[StreamKey]()
         # For each stream tag, the delivery that moved it to where it is, so that logs, metrics and the workload can
         # name it.
         self._arrivals: dict[tuple[StreamKey, str], tuple[str, Arrival]] = {}
+        self.observer: Observer | None = None
 
     def put_stream(self, stream: Stream) -> None:
+        before = self.streams.get(stream.key)
         news = self.streams.put(stream)
         if news is None:
             return
         for tag in news.moved:
             if self.resolve(stream.key, tag) is None:
                 self._arrivals.pop((stream.key, tag), None)
-            self._wake(stream.key, tag)
+            self.rounds.moved((stream.key, tag))
+            if self.observer and self._has_moved(before, stream, tag):
+                self.observer.tag_moved(stream.key, tag)
         self.stream_queue.add(stream.key)
         self._wake_streams(news)
 
@@ -44,11 +67,19 @@ class State:
         for tag in news.moved:
             self._arrivals.pop((key, tag), None)
         self._wake_streams(news)
+        if self.observer:
+            self.observer.stream_gone(key)
 
     def put_workload(self, workload: Workload) -> None:
-        was_known = self._knows(workload.key)
-        if self.workloads.put(workload) or (was_known and not self._knows(workload.key)):
-            self.queue.add(workload.key)
+        key = workload.key
+        before = self.workloads.get(key)
+        is_news = self.workloads.put(workload)
+        if before and is_news:
+            self._compare(before, workload)
+        if self.observer and workload.is_rolled_out and self.workloads.get(key) is workload:
+            self.observer.rolled_out(workload)
+        if is_news or (before and not self._knows(key)):
+            self.queue.add(key, key.namespace)
 
     def refresh_workload(self, workload: Workload) -> None:
         """Take in an answer to us, unless its object is unknown (any more): only a watch may bring one back."""
@@ -60,7 +91,7 @@ class State:
         """Forget a workload. One more look at it lets others forget what they kept for it."""
         if self._knows(key):
             self.workloads.discard(key)
-            self.queue.add(key)
+            self.queue.add(key, key.namespace)
 
     def resolve(self, key: StreamKey, tag: str) -> Resolved | None:
         stream = self.streams.get(key)
@@ -75,6 +106,22 @@ class State:
         resolved = self.resolve(key, tag)
         return arrival if resolved and resolved.digest == digest else None
 
+    def _has_moved(self, before: Stream | None, after: Stream, tag: str) -> bool:
+        """Tell a move from another generation of the same image. The first sight of a stream is none, but for a stream
+        that a delivery made.
+        """
+        if before is None:
+            return self.arrival(after.key, tag) is not None
+        was, now = before.resolve(tag), after.resolve(tag)
+        return (was.pull_spec if was else "") != (now.pull_spec if now else "")
+
+    def _compare(self, before: Workload, after: Workload) -> None:
+        """See whether somebody set back what a trigger set. With another trigger or object a fight begins anew."""
+        if before.uid != after.uid or before.triggers != after.triggers:
+            self.contests.forget(after.key)
+        elif images := containers_set_back(before, after, self.resolve):
+            self.contests.set_back(after.key, images)
+
     def _knows(self, key: WorkloadKey) -> bool:
         return self.workloads.get(key) is not None
 
@@ -82,10 +129,13 @@ class State:
         for key in sorted(news.concerns):
             self.stream_queue.add(key)
 
-    def _wake(self, key: StreamKey, tag: str) -> None:
+    def _ask_for(self, moved: tuple[StreamKey, str]) -> frozenset[WorkloadKey]:
+        stream, tag = moved
+        found = self.workloads.affected(stream, tag)
         # Sorted, so that two runs over the same cluster go the same way.
-        for workload in sorted(self.workloads.affected(key, tag)):
-            self.queue.add(workload)
+        for workload in sorted(found):
+            self.queue.add(workload, stream)
+        return found
 
 
 class StreamSink:

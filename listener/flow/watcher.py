@@ -21,6 +21,8 @@ log = structlog.get_logger()
 
 _LONGEST_ADVICE_SECONDS = 60  # API servers say 1 to 30; a watcher that is silent for minutes counts as hung
 
+_ABSENT_SECONDS = 30  # until a kind is looked for again that the cluster did not serve
+
 K = TypeVar("K")
 V = TypeVar("V")
 V_contra = TypeVar("V_contra", contravariant=True)
@@ -36,6 +38,10 @@ class Source(Protocol[K, V]):
     @property
     def namespace(self) -> str | None:
         """None: all of them."""
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether a cluster may well not serve it, or not to us."""
 
     def pages(self) -> AsyncIterator[Page[K, V]]: ...
 
@@ -62,6 +68,7 @@ class Watcher(Generic[K, V]):
         self._backoff = backoff or Backoff(0.5, 30)
         self._synced = asyncio.Event()
         self._position: str | None = None  # the resource version to watch on from; None: list first
+        self._is_absent = False
         self._last_seen: float | None = None
         self._last_step = asyncio.get_running_loop().time()
 
@@ -99,8 +106,13 @@ class Watcher(Generic[K, V]):
                 await self._watch(self._position)
             except (WatchExpired, ClusterRefused) as error:
                 # A server that will not go on from here (it was restored, or serves the resource anew) may well list.
+                was_listing = self._position is None
                 self._position = None
-                await self._pause(error)
+                is_absent = isinstance(error, ClusterRefused) and error.status in (403, 404)
+                if is_absent and was_listing and self._source.is_optional:
+                    await self._do_without(error)
+                else:
+                    await self._pause(error)
             except ClusterError as error:
                 await self._pause(error)
 
@@ -116,7 +128,8 @@ class Watcher(Generic[K, V]):
                 self._sink.put(value)
         for key in set(self._sink.known(self._source.namespace)) - listed:
             self._sink.discard(key)
-        if not self._synced.is_set():
+        if not self._synced.is_set() or self._is_absent:
+            self._is_absent = False
             log.info("watch.synced", resource=self.resource, namespace=self._source.namespace, objects=len(listed))
             self._synced.set()
         return position
@@ -137,6 +150,17 @@ class Watcher(Generic[K, V]):
         if asyncio.get_running_loop().time() - started < 1:
             # A server (or a proxy) that ends each watch at once must not be asked a thousand times a second.
             await asyncio.sleep(self._backoff.next())
+
+    async def _do_without(self, error: ClusterError) -> None:
+        """There is nothing to follow; a definition or a right may come later."""
+        self._alive()
+        for key in tuple(self._sink.known(self._source.namespace)):
+            self._sink.discard(key)
+        if not self._is_absent:
+            log.info("watch.absent", resource=self.resource, namespace=self._source.namespace, reason=str(error))
+            self._is_absent = True
+        self._synced.set()
+        await asyncio.sleep(_ABSENT_SECONDS)
 
     async def _pause(self, error: ClusterError) -> None:
         seconds = self._backoff.next()

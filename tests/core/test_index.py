@@ -14,7 +14,7 @@ from listener.core import versions
 from listener.core.history import TagHistory, TagItem
 from listener.core.index import StreamIndex, StreamNews, WorkloadIndex
 from listener.core.streams import Repository, SpecTag, Stream, StreamKey
-from listener.core.triggers import Trigger, Triggers
+from listener.core.triggers import ContainerTrigger, Triggers
 from listener.core.workloads import Container, Workload, WorkloadKey
 
 WEB = StreamKey("shop", "web")
@@ -228,12 +228,12 @@ class TestFollowers:
         assert streams.followers(WEB) == frozenset()
 
 
-def trigger(key: StreamKey = WEB, tag: str = "latest", *, paused: bool = False) -> Trigger:
-    return Trigger(key, tag, "containers", 0, paused, "spec.template.spec.containers[0].image")
+def trigger(key: StreamKey = WEB, tag: str = "latest", *, paused: bool = False) -> ContainerTrigger:
+    return ContainerTrigger(key, tag, paused, "spec.template.spec.containers[0].image", "containers", 0)
 
 
 def workload(
-    *valid: Trigger,
+    *valid: ContainerTrigger,
     version: str = "1",
     uid: str = "u1",
     name: str = "web",
@@ -350,7 +350,6 @@ class TestWorkloads:
         workloads.put(workload(trigger(), name="api", problems=("bad",)))
         workloads.put(workload(problems=("bad", "worse"), kind="CronJob"))
         assert workloads.counts() == {"Deployment": 2, "CronJob": 1}
-        assert workloads.invalid() == {"Deployment": 1, "CronJob": 1}
         assert workloads.keys("Deployment") == {KEY, KEY._replace(name="api")}
         assert workloads.keys("Deployment", "shop") == {KEY, KEY._replace(name="api")}
         assert workloads.keys("Deployment", "other") == frozenset()
@@ -358,7 +357,6 @@ class TestWorkloads:
         for key in workloads.keys("Deployment") | workloads.keys("CronJob"):
             workloads.discard(key)
         assert workloads.counts() == {}
-        assert workloads.invalid() == {}
 
 
 class ForgetsAsItLearns(RuleBasedStateMachine):
@@ -379,7 +377,7 @@ class ForgetsAsItLearns(RuleBasedStateMachine):
         valid=st.lists(st.builds(trigger, st.sampled_from([WEB, API]), st.sampled_from("xy"), paused=st.booleans())),
         problems=st.sampled_from([(), ("bad",)]),
     )
-    def put_workload(self, name: str, uid: str, valid: list[Trigger], problems: tuple[str, ...]) -> None:
+    def put_workload(self, name: str, uid: str, valid: list[ContainerTrigger], problems: tuple[str, ...]) -> None:
         self.version += 1
         found = workload(*valid, name=name, uid=uid, version=str(self.version), problems=problems)
         self.workloads.put(found)
@@ -419,6 +417,11 @@ class ForgetsAsItLearns(RuleBasedStateMachine):
                     known.key
                     for known in self.last_workloads.values()
                     if any((t.stream, t.tag, t.paused) == (key, tag, False) for t in known.triggers.valid)
+                }
+                assert self.workloads.paused(key, tag) == {
+                    known.key
+                    for known in self.last_workloads.values()
+                    if {t.paused for t in known.triggers.valid if (t.stream, t.tag) == (key, tag)} == {True}
                 }
 
     @invariant()

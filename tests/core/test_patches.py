@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -11,16 +11,18 @@ import jsonpatch
 import pytest
 
 from listener.core import patches
-from listener.core.patches import ImageChange, PatchPlan
+from listener.core.actions import CHANGE_CAUSE, LAST_TRIGGERED, ImageChange, Plan, View
+from listener.core.kinds import KINDS, Kind
 from listener.core.streams import Resolved, StreamKey
-from listener.core.triggers import Trigger, Triggers
-from listener.core.workloads import KINDS, Container, Kind, Workload, WorkloadKey
+from listener.core.triggers import ContainerTrigger, Triggers
+from listener.core.workloads import Container, Workload, WorkloadKey
 
 DEPLOYMENT = KINDS[0]
 NOW = datetime(2026, 11, 23, 2, 38, 6, 999_999, tzinfo=timezone(timedelta(hours=2)))
 WEB, API = StreamKey("shop", "web"), StreamKey("shop", "api")
 NEW_WEB = Resolved("r.io/shop/web@sha256:new", "sha256:new", 4)
 NEW_API = Resolved("r.io/shop/api@sha256:api", "sha256:api", 2)
+OLD = "r.io/shop/web@sha256:old"
 TAGS = {(WEB, "latest"): NEW_WEB, (API, "latest"): NEW_API}
 
 
@@ -31,11 +33,13 @@ def trigger(
     tag: str = "latest",
     paused: bool = False,
     section: Any = "containers",
-) -> Trigger:
-    return Trigger(key, tag, section, container, paused, f"PATH[{container}]")
+) -> ContainerTrigger:
+    return ContainerTrigger(key, tag, paused, f"PATH[{container}]", section, container)
 
 
-def workload(*valid: Trigger, problems: tuple[str, ...] = (), web: str = "r.io/shop/web@sha256:old") -> Workload:
+def workload(
+    *valid: ContainerTrigger, problems: tuple[str, ...] = (), web: str = "r.io/shop/web@sha256:old"
+) -> Workload:
     return Workload(
         WorkloadKey("Deployment", "shop", "web"),
         "uid",
@@ -53,19 +57,19 @@ def plan(
     deliveries: Mapping[StreamKey, str] | None = None,
     *,
     change_cause: bool = True,
-) -> PatchPlan:
-    return patches.plan(
-        found,
-        kind,
+    leave: Collection[tuple[str, str]] = (),
+) -> Plan:
+    view = View(
         lambda stream, tag: tags.get((stream, tag)),
-        now=NOW,
-        delivery=lambda stream, _tag: (deliveries or {}).get(stream),
-        change_cause=change_cause,
+        lambda stream, _tag: (deliveries or {}).get(stream),
+        change_cause,
     )
+    return patches.plan(found, kind, view, now=NOW, leave=leave)
 
 
 def test_the_whole_patch_of_one_container() -> None:
-    assert plan(workload(trigger()), deliveries={WEB: "d-1"}) == PatchPlan(
+    assert plan(workload(trigger()), deliveries={WEB: "d-1"}) == Plan(
+        (ImageChange("web", "r.io/shop/web@sha256:old", "r.io/shop/web@sha256:new", WEB, "latest", "sha256:new"),),
         (
             {"op": "test", "path": "/spec/template/spec/containers/0/name", "value": "web"},
             {
@@ -85,26 +89,24 @@ def test_the_whole_patch_of_one_container() -> None:
                 "value": "shop/web:latest -> r.io/shop/web@sha256:new",
             },
         ),
-        (ImageChange("web", "r.io/shop/web@sha256:old", "r.io/shop/web@sha256:new", WEB, "latest", "sha256:new"),),
-        (),
     )
 
 
-def annotation(found: PatchPlan, name: str) -> str | None:
+def annotation(found: Plan, name: str) -> str | None:
     path = "/metadata/annotations/" + name.replace("/", "~1")
     return next((str(operation["value"]) for operation in found.operations if operation["path"] == path), None)
 
 
 def test_an_unknown_delivery_is_left_out() -> None:
-    why = json.loads(annotation(plan(workload(trigger())), patches.LAST_TRIGGERED) or "")
+    why = json.loads(annotation(plan(workload(trigger())), LAST_TRIGGERED) or "")
     assert "delivery" not in why
     assert why["time"] == "2026-11-23T00:38:06Z"
 
 
 def test_the_change_cause_can_be_switched_off() -> None:
     found = plan(workload(trigger()), change_cause=False)
-    assert annotation(found, patches.CHANGE_CAUSE) is None
-    assert annotation(found, patches.LAST_TRIGGERED) is not None
+    assert annotation(found, CHANGE_CAUSE) is None
+    assert annotation(found, LAST_TRIGGERED) is not None
 
 
 def test_several_changes_travel_in_one_patch_that_tells_all_of_them() -> None:
@@ -119,15 +121,15 @@ def test_several_changes_travel_in_one_patch_that_tells_all_of_them() -> None:
         "/metadata/annotations/imagestreams.dev~1last-triggered",
         "/metadata/annotations/kubernetes.io~1change-cause",
     ]
-    assert [change.container for change in found.changes] == ["web", "api", "migrate"]
-    assert annotation(found, patches.CHANGE_CAUSE) == (
+    assert [change.target for change in found.changes] == ["web", "api", "migrate"]
+    assert annotation(found, CHANGE_CAUSE) == (
         "shop/web:latest -> r.io/shop/web@sha256:new, shop/api:latest -> r.io/shop/api@sha256:api"
     )
-    why = json.loads(annotation(found, patches.LAST_TRIGGERED) or "")
+    why = json.loads(annotation(found, LAST_TRIGGERED) or "")
     assert (why["stream"], why["delivery"]) == ("shop/web", "d-web")
 
 
-NOTHING = PatchPlan((), (), ())
+NOTHING = Plan()
 
 
 @pytest.mark.parametrize(
@@ -136,12 +138,25 @@ NOTHING = PatchPlan((), (), ())
         pytest.param(workload(), id="no triggers"),
         pytest.param(workload(trigger(paused=True)), id="paused"),
         pytest.param(workload(trigger("gone", paused=True)), id="paused, and its container is missing"),
-        pytest.param(workload(trigger(tag="v9")), id="the tag points at nothing yet"),
         pytest.param(workload(trigger(), web=NEW_WEB.pull_spec), id="the image is already the one"),
     ],
 )
 def test_nothing_to_do(found: Workload) -> None:
     assert plan(found) == NOTHING
+
+
+def test_a_tag_that_points_at_nothing_yet_is_waited_for() -> None:
+    assert plan(workload(trigger(tag="v9"))) == Plan(waits=True)
+    found = plan(workload(trigger(tag="v9"), trigger("api", API)))
+    assert ([change.target for change in found.changes], found.waits) == (["api"], True)
+
+
+def test_an_image_that_somebody_else_keeps_taking_away_is_left_and_only_that() -> None:
+    both = workload(trigger(), trigger("api", API))
+    found = plan(both, leave={("web", NEW_WEB.pull_spec)})
+    assert ([change.target for change in found.changes], found.left) == (["api"], ("web",))
+    assert plan(both, leave={("web", "the image before")}).left == ()
+    assert plan(workload(trigger(), web=NEW_WEB.pull_spec), leave={("web", NEW_WEB.pull_spec)}) == NOTHING
 
 
 @pytest.mark.parametrize(
@@ -179,7 +194,7 @@ def test_nothing_to_do(found: Workload) -> None:
 )
 def test_a_problem_stops_no_other_trigger(found: Workload, changed: list[str], told: str) -> None:
     planned = plan(found)
-    assert [change.container for change in planned.changes] == changed
+    assert [change.target for change in planned.changes] == changed
     assert bool(planned.operations) == bool(changed)
     (problem,) = planned.problems
     assert told in problem
@@ -194,7 +209,7 @@ def test_an_image_that_was_never_set_is_added() -> None:
 def test_a_reference_tag_is_set_as_it_was_recorded() -> None:
     found = plan(workload(trigger()), tags={(WEB, "latest"): Resolved("quay.io/app:floating", "", 1)})
     assert found.changes[0].after == "quay.io/app:floating"
-    assert json.loads(annotation(found, patches.LAST_TRIGGERED) or "")["digest"] == ""
+    assert json.loads(annotation(found, LAST_TRIGGERED) or "")["digest"] == ""
 
 
 @pytest.mark.parametrize(
@@ -215,8 +230,8 @@ def test_the_patch_applies_to_the_object_and_to_no_other(kind: Kind, image: str)
     assert [c["image"] for c in spec["containers"]] == [NEW_WEB.pull_spec, NEW_API.pull_spec]
     assert set(body["metadata"]["annotations"]) == {
         "image.openshift.io/triggers",
-        patches.LAST_TRIGGERED,
-        patches.CHANGE_CAUSE,
+        LAST_TRIGGERED,
+        CHANGE_CAUSE,
     }
     spec["containers"].reverse()
     with pytest.raises(jsonpatch.JsonPatchTestFailed):
@@ -230,4 +245,4 @@ def test_the_planned_state_needs_no_second_patch() -> None:
 
 def test_the_time_is_written_in_utc() -> None:
     assert NOW.astimezone(UTC).hour == 0
-    assert '"time":"2026-11-23T00:38:06Z"' in (annotation(plan(workload(trigger())), patches.LAST_TRIGGERED) or "")
+    assert '"time":"2026-11-23T00:38:06Z"' in (annotation(plan(workload(trigger())), LAST_TRIGGERED) or "")

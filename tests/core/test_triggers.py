@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from listener.core import triggers
+from listener.core.kinds import DEPLOYMENT, KINDS, SHIPWRIGHT_BUILD, TEKTON_PIPELINE, Form, Kind
 from listener.core.streams import StreamKey
-from listener.core.triggers import Trigger, Triggers
-from listener.core.workloads import KINDS, Container
+from listener.core.triggers import ContainerTrigger, RunTrigger, Triggers
+from listener.core.workloads import Container
 
-BASE = ("spec", "template", "spec")
 PATH = 'spec.template.spec.containers[?(@.name=="web")].image'
 SHOP_WEB = StreamKey("shop", "web")
 
 
-def parse(text: str, pod_spec_path: tuple[str, ...] = BASE) -> Triggers:
-    return triggers.parse(text, namespace="shop", pod_spec_path=pod_spec_path)
+def parse(text: str, kind: Kind = DEPLOYMENT) -> Triggers:
+    return triggers.parse(text, namespace="shop", kind=kind)
 
 
 def entry(path: object = PATH, name: object = "web:latest", **more: object) -> dict[str, Any]:
@@ -31,7 +32,11 @@ def parse_one(found: object) -> Triggers:
     return parse(json.dumps([found]))
 
 
-GOOD = Trigger(SHOP_WEB, "latest", "containers", "web", paused=False, field_path=PATH)
+def of_containers(found: Triggers) -> list[ContainerTrigger]:
+    return [trigger for trigger in found.valid if isinstance(trigger, ContainerTrigger)]
+
+
+GOOD = ContainerTrigger(SHOP_WEB, "latest", paused=False, field_path=PATH, section="containers", container="web")
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "null", "[]"])
@@ -44,9 +49,7 @@ def test_reads_what_oc_set_triggers_writes() -> None:
         '[{"from":{"kind":"ImageStreamTag","name":"web:latest","namespace":"images"},'
         '"fieldPath":"spec.template.spec.containers[?(@.name==\\"web\\")].image","paused":true,"lastTriggeredImage":""}]'
     )
-    assert parse(text) == Triggers(
-        (Trigger(StreamKey("images", "web"), "latest", "containers", "web", paused=True, field_path=PATH),), ()
-    )
+    assert parse(text) == Triggers((replace(GOOD, stream=StreamKey("images", "web"), paused=True),), ())
 
 
 @pytest.mark.parametrize(
@@ -65,13 +68,69 @@ def test_reads_what_oc_set_triggers_writes() -> None:
 def test_reads_field_paths(path: str, section: str, container: str | int) -> None:
     found = parse_one(entry(f"spec.template.spec.{path}"))
     assert found.problems == ()
-    assert [(t.section, t.container) for t in found.valid] == [(section, container)]
+    assert [(t.section, t.container) for t in of_containers(found)] == [(section, container)]
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+ANNOTATED = [kind for kind in KINDS if kind.form is Form.POD_SPEC]
+
+
+@pytest.mark.parametrize("kind", ANNOTATED, ids=lambda kind: kind.name)
 def test_reads_paths_of_every_kind(kind: Any) -> None:
     text = json.dumps([entry(".".join((*kind.pod_spec_path, "containers[0].image")))])
-    assert len(parse(text, kind.pod_spec_path).valid) == 1
+    assert len(parse(text, kind).valid) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "parameter"),
+    [
+        pytest.param(SHIPWRIGHT_BUILD, None, "", id="a run that is told nothing"),
+        pytest.param(SHIPWRIGHT_BUILD, "", "", id="an empty path"),
+        pytest.param(
+            SHIPWRIGHT_BUILD, 'spec.paramValues[?(@.name=="BASE_IMAGE")].value', "BASE_IMAGE", id="Shipwright"
+        ),
+        pytest.param(TEKTON_PIPELINE, "spec.params[?(@.name=='base.image')].value", "base.image", id="Tekton"),
+        pytest.param(TEKTON_PIPELINE, 'spec.params[ ?( @.name == "base" ) ].value', "base", id="blanks"),
+    ],
+)
+def test_reads_the_parameter_of_a_run(kind: Kind, path: str | None, parameter: str) -> None:
+    assert parse(json.dumps([entry(path)]), kind) == Triggers(
+        (RunTrigger(SHOP_WEB, "latest", paused=False, field_path=path or "", parameter=parameter),), ()
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("spec.params[0].value", id="an index: parameters have no order"),
+        pytest.param('spec.params[?(@.name=="base")].image', id="no value"),
+        pytest.param('spec.paramValues[?(@.name=="base")].value', id="another kind's path"),
+        pytest.param(PATH, id="a container"),
+        pytest.param(7, id="a number"),
+    ],
+)
+def test_refuses_what_names_no_parameter(path: object) -> None:
+    found = parse(json.dumps([entry(path)]), TEKTON_PIPELINE)
+    assert found.valid == ()
+    expected = 'triggers[0].fieldPath: expected nothing, or spec.params[?(@.name=="PARAMETER")].value of the run'
+    assert [problem.partition(", found")[0] for problem in found.problems] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kept"),
+    [
+        pytest.param(entry(None), entry(None), 1, id="one tag twice"),
+        pytest.param(entry(None), entry(None, name="web:v1"), 2, id="two tags"),
+        pytest.param(
+            entry('spec.params[?(@.name=="a")].value'),
+            entry("spec.params[?(@.name=='a')].value", name="web:v1"),
+            1,
+            id="one parameter twice",
+        ),
+    ],
+)
+def test_a_run_has_each_target_once(one: object, other: object, kept: int) -> None:
+    found = parse(json.dumps([one, other]), TEKTON_PIPELINE)
+    assert (len(found.valid), len(found.problems)) == (kept, 2 - kept)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +292,7 @@ def test_of_two_entries_for_one_container_the_first_stays(second: object) -> Non
     found = parse(json.dumps([entry(), second]))
     assert found.valid == (GOOD,)
     (problem,) = found.problems
-    assert problem.startswith("triggers[1].fieldPath: triggers[0] sets the same container")
+    assert problem.startswith("triggers[1].fieldPath: triggers[0] has the same target")
 
 
 def test_an_entry_that_cannot_be_followed_takes_no_place() -> None:
@@ -245,13 +304,13 @@ def test_an_entry_that_cannot_be_followed_takes_no_place() -> None:
 def test_entries_beyond_the_bound_are_told_and_not_read() -> None:
     many = [entry(f"spec.template.spec.containers[{n}].image") for n in range(70)]
     found = parse(json.dumps(many))
-    assert [t.container for t in found.valid] == list(range(64))
+    assert [t.container for t in of_containers(found)] == list(range(64))
     (problem,) = found.problems
     assert problem.startswith("triggers[64] and all after it")
 
 
 def test_repeated_texts_are_kept_once() -> None:
-    first, second = (parse(json.dumps([entry()])).valid[0] for _ in range(2))
+    first, second = (of_containers(parse(json.dumps([entry()])))[0] for _ in range(2))
     assert first.field_path is second.field_path
     assert first.stream.name is second.stream.name
     assert first.tag is second.tag
@@ -290,7 +349,7 @@ near_entries = st.fixed_dictionaries(
 def test_any_annotation_gives_triggers_or_problems(text: str) -> None:
     found = parse(text)
     assert all(problem.isprintable() and len(problem) < 1024 for problem in found.problems)
-    for trigger in found.valid:
+    for trigger in of_containers(found):
         assert isinstance(triggers.locate(trigger, (), ()), str)
     if not (found.valid or found.problems):
         assert not text.strip() or json.loads(text) in (None, [])
@@ -300,8 +359,8 @@ CONTAINERS = (Container("web", "a"), Container("sidecar", "b"))
 INIT = (Container("migrate", "c"),)
 
 
-def at(section: Any, container: str | int) -> Trigger:
-    return Trigger(SHOP_WEB, "latest", section, container, paused=False, field_path="PATH")
+def at(section: Any, container: str | int) -> ContainerTrigger:
+    return ContainerTrigger(SHOP_WEB, "latest", paused=False, field_path="PATH", section=section, container=container)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +374,7 @@ def at(section: Any, container: str | int) -> Trigger:
         pytest.param(at("initContainers", 0), ("initContainers", 0), id="index of an init container"),
     ],
 )
-def test_locates_the_container(trigger: Trigger, found: tuple[str, int]) -> None:
+def test_locates_the_container(trigger: ContainerTrigger, found: tuple[str, int]) -> None:
     assert triggers.locate(trigger, CONTAINERS, INIT) == found
 
 
@@ -335,7 +394,7 @@ def test_the_list_that_the_path_names_is_preferred() -> None:
         pytest.param(at("initContainers", 1), "no initContainers[1]", id="an index never falls back"),
     ],
 )
-def test_a_missing_container_is_told(trigger: Trigger, told: str) -> None:
+def test_a_missing_container_is_told(trigger: ContainerTrigger, told: str) -> None:
     found = triggers.locate(trigger, CONTAINERS, INIT)
     assert isinstance(found, str)
     assert found.startswith("fieldPath PATH: ")

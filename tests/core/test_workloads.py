@@ -1,4 +1,4 @@
-"""The kinds we know, and what ten thousand workloads cost."""
+"""What workloads are called, and what ten thousand of them cost."""
 
 from __future__ import annotations
 
@@ -6,29 +6,14 @@ import json
 import tracemalloc
 from sys import intern
 
-import pytest
-
 from listener.core import triggers
 from listener.core.index import WorkloadIndex
-from listener.core.workloads import KINDS, Container, Workload, WorkloadKey
+from listener.core.kinds import KINDS
+from listener.core.workloads import Container, Workload, WorkloadKey
 
 
 def test_keys_are_written_as_people_do() -> None:
     assert str(WorkloadKey("Deployment", "shop", "web")) == "deployment shop/web"
-
-
-@pytest.mark.parametrize(
-    ("kind", "where"),
-    [
-        ("Deployment", "apps/v1 deployments spec.template.spec"),
-        ("StatefulSet", "apps/v1 statefulsets spec.template.spec"),
-        ("DaemonSet", "apps/v1 daemonsets spec.template.spec"),
-        ("CronJob", "batch/v1 cronjobs spec.jobTemplate.spec.template.spec"),
-    ],
-)
-def test_knows_where_the_pod_spec_stands(kind: str, where: str) -> None:
-    found = next(k for k in KINDS if k.name == kind)
-    assert f"{found.api_version} {found.plural} {'.'.join(found.pod_spec_path)}" == where
 
 
 def test_a_workload_and_its_entries_stay_below_two_kibibytes_though_each_follows_its_own_tag() -> None:
@@ -62,7 +47,7 @@ def _realistic(n: int) -> Workload:
         WorkloadKey("Deployment", intern(f"team-{n % 50}"), f"application-{n}"),
         f"01234567-89ab-cdef-0123-{n:012}",
         str(100_000_000 + n),
-        triggers.parse(text, namespace=f"team-{n % 50}", pod_spec_path=KINDS[0].pod_spec_path),
+        triggers.parse(text, namespace=f"team-{n % 50}", kind=KINDS[0]),
         (
             Container(intern("application"), f"registry.example.com/team/application-{n}@sha256:{n:064}"),
             Container(intern("sidecar"), f"registry.example.com/platform/sidecar@sha256:{n:064}"),

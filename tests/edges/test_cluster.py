@@ -16,21 +16,22 @@ import pytest
 from kubernetes_asyncio import client, config
 from structlog.testing import capture_logs
 
-from listener.core import imports, patches, references
+from listener.core import imports, plans, references
+from listener.core.actions import Plan, View
 from listener.core.changes import Gone, Mark, Page, Seen
 from listener.core.history import Condition, TagHistory, TagItem
+from listener.core.kinds import CRON_JOB, DEPLOYMENT
 from listener.core.notices import Notice, Reason, about_stream
 from listener.core.outcomes import End
 from listener.core.streams import REPOSITORY_CHECK, Resolved, Stream, StreamKey
 from listener.core.triggers import ANNOTATION
-from listener.core.workloads import KINDS, Container, Workload, WorkloadKey
+from listener.core.workloads import Container, Workload, WorkloadKey
 from listener.edges.cluster import STREAMS_PATH, Cluster
 from listener.errors import ClusterRefused, ClusterUnavailable, SettingsError, WatchExpired
 from listener.sandbox.cluster import Fault
 from tests.cluster_under_test import ClusterUnderTest
 from tests.edges.api_server import api_server, hangs, kubeconfig_for, refuses, says, streams
 
-DEPLOYMENT, *_, CRON_JOB = KINDS
 WEB = StreamKey("shop", "web")
 APP = WorkloadKey("Deployment", "shop", "app")
 BARE = Stream(WEB, "u1", "42", 1, "", "", (), ())
@@ -274,11 +275,9 @@ async def test_a_plan_of_ours_fits(cluster: ClusterUnderTest, ours: Cluster, web
     annotated = await ours.patch_workload(DEPLOYMENT, key, annotate)
     assert annotated.stored is not None
 
-    def plan(workload: Workload) -> patches.PatchPlan:
+    def plan(workload: Workload) -> Plan:
         resolved = Resolved("r.example/shop/web@sha256:" + "a" * 64, "sha256:" + "a" * 64, 1)
-        return patches.plan(
-            workload, DEPLOYMENT, lambda *_: resolved, now=NOW, delivery=lambda *_: None, change_cause=True
-        )
+        return plans.plan(workload, DEPLOYMENT, View(lambda *_: resolved, lambda *_: None), now=NOW)
 
     outcome = await ours.patch_workload(DEPLOYMENT, key, plan(annotated.stored).operations)
     assert outcome.stored is not None

@@ -21,6 +21,7 @@ def metrics() -> Metrics:
     metrics.stored(0.01)
     metrics.patched("Deployment", "applied", 0.005)
     metrics.patched_after_hook(0.3)
+    metrics.rolled_out_after_hook(14)
     metrics.in_flight(+3)
     metrics.in_flight(-1)
     metrics.event_dropped()
@@ -50,6 +51,7 @@ def samples(metrics: Metrics) -> Mapping[tuple[str, tuple[tuple[str, str], ...]]
         ("listener_patch_seconds_count", {"kind": "Deployment"}, 1),
         ("listener_hook_to_stored_seconds_sum", {}, 0.01),
         ("listener_hook_to_patched_seconds_sum", {}, 0.3),
+        ("listener_hook_to_rolled_out_seconds_sum", {}, 14),
         ("listener_fan_out_in_flight", {}, 2),
         ("listener_events_dropped_total", {}, 1),
         ("listener_imports_total", {"registry": "team", "outcome": "unchanged"}, 1),

@@ -7,7 +7,8 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from listener.core.workloads import KINDS, WorkloadKey
+from listener.core.kinds import KINDS
+from listener.core.workloads import WorkloadKey
 from tests.cluster_under_test import ClusterUnderTest
 from tests.end_to_end.objects import PLACEHOLDER, PLURALS, images, trigger, workload
 from tests.end_to_end.parts import Api, Listener, eventually, push_event, registry, serve

@@ -15,19 +15,21 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from listener.core import triggers
+from listener.core import runs, triggers
+from listener.core.actions import LAST_TRIGGERED, Start
 from listener.core.history import TagHistory, TagItem
 from listener.core.keyring import Credential, PullSecret
+from listener.core.kinds import DEPLOYMENT, Form, Kind
+from listener.core.managers import Manager
 from listener.core.manifests import OCI_INDEX, OCI_MANIFEST, Child, Described
-from listener.core.notices import Notice
+from listener.core.notices import Notice, Reason
 from listener.core.outcomes import End, Outcome
 from listener.core.receipts import Arrival
 from listener.core.references import Reference
 from listener.core.streams import REPOSITORY_CHECK, SpecTag, Stream, StreamKey
-from listener.core.workloads import KINDS, Container, Kind, Workload, WorkloadKey
+from listener.core.workloads import Container, Workload, WorkloadKey
 from listener.errors import RegistryError, RegistryRefused
 
-DEPLOYMENT, STATEFUL_SET, DAEMON_SET, CRON_JOB = KINDS
 REPOSITORY = "r.example/shop/web"
 WEB = StreamKey("shop", "web")
 
@@ -96,10 +98,10 @@ def workload(
     }
     text = json.dumps([entry]) if annotation is None else annotation
     return Workload(
-        WorkloadKey(kind.name, namespace, name),
+        WorkloadKey(kind.label, namespace, name),
         uid or f"uid of {name}",
         str(version),
-        triggers.parse(text, namespace=namespace, pod_spec_path=kind.pod_spec_path),
+        triggers.parse(text, namespace=namespace, kind=kind),
         (Container("app", image),),
         (),
     )
@@ -115,13 +117,16 @@ class FakeCluster:
 
     `fault` may answer a write in the cluster's stead; `meanwhile` runs before a write is decided, as somebody else
     would. `writes` lists the writes that were stored, `tried` and `sent` when and what was patched, stored or not;
-    `most_at_once` is how many requests ran together, `overlapped` the workloads that were patched twice at once.
+    `most_at_once` is how many requests ran together, `overlapped` the workloads that were patched twice at once. `runs`
+    are what was started, by name; for a build that is the name and how many there were before.
     """
 
     latency: float = 0.01
     namespaces: set[str] = field(default_factory=lambda: {"shop"})
     streams: dict[StreamKey, Stream] = field(default_factory=dict)
     workloads: dict[WorkloadKey, Workload] = field(default_factory=dict)
+    runs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    field_managers: dict[WorkloadKey, Sequence[Manager]] = field(default_factory=dict)
     fault: Callable[[str, StreamKey | WorkloadKey], Outcome[Any] | None] = lambda _verb, _key: None
     meanwhile: Callable[[str], None] = lambda _verb: None
     read_error: Exception | None = None
@@ -181,6 +186,7 @@ class FakeCluster:
                 conditions=stream.conditions,
                 status_repository=stream.status_repository,
                 public_repository=stream.public_repository,
+                fan_outs=stream.fan_outs,
             )
             return Outcome(End.APPLIED, self.put_stream(stored))
 
@@ -214,7 +220,7 @@ class FakeCluster:
     # WorkloadStore
 
     async def get_workload(self, kind: Kind, key: WorkloadKey) -> Workload | None:
-        assert kind.name == key.kind
+        assert kind.label == key.kind
         async with self._request(key):
             self._maybe_unreadable()
             return self.workloads.get(key)
@@ -222,7 +228,7 @@ class FakeCluster:
     async def patch_workload(
         self, kind: Kind, key: WorkloadKey, operations: Sequence[Mapping[str, object]]
     ) -> Outcome[Workload]:
-        assert kind.name == key.kind
+        assert kind.label == key.kind
         self.tried.append((asyncio.get_running_loop().time(), key))
         self.sent.append(operations)
         if self._running[key]:
@@ -238,6 +244,30 @@ class FakeCluster:
                 return Outcome(End.STALE, message="the test failed")
             self.writes.append(("patch", key))
             return Outcome(End.APPLIED, self.put_workload(patched))
+
+    async def start(self, namespace: str, start: Start) -> Outcome[None]:
+        key = StreamKey(namespace, start.name)
+        async with self._request(key):
+            if refusal := self._refusal("start", key):
+                return refusal
+            name = f"{start.name}-{len(self.runs)}" if start.subresource else start.name
+            if name in self.runs:
+                return Outcome(End.STALE, message="already exists")
+            self.writes.append(("start", key))
+            self.runs[name] = start.body
+            return Outcome(End.APPLIED)
+
+    async def get_run_record(self, namespace: str, start: Start) -> str | None:
+        async with self._request(StreamKey(namespace, start.name)):
+            self._maybe_unreadable()
+            found: str | None = self.runs[start.name]["metadata"].get("annotations", {}).get(LAST_TRIGGERED)
+            return found
+
+    async def managers(self, kind: Kind, key: WorkloadKey) -> Sequence[Manager]:
+        assert kind.label == key.kind
+        async with self._request(key):
+            self._maybe_unreadable()
+            return self.field_managers.get(key, ())
 
     def _next_version(self) -> str:
         self._version += 1
@@ -300,7 +330,13 @@ def _patched(there: Workload, kind: Kind, operations: Sequence[Mapping[str, obje
     containers = list(there.containers)
     for operation in operations:
         path = str(operation["path"])
+        if path == "/metadata/uid":
+            if there.uid != operation["value"]:
+                return None
+            continue
         if path.startswith("/metadata/annotations/"):
+            if kind.form is Form.RUN:
+                there = replace(there, record=runs.read_record(str(operation["value"])))
             continue
         section, index, member = path.removeprefix(f"{pod_spec}/").split("/")
         assert section == "containers"
@@ -316,6 +352,38 @@ def _patched(there: Workload, kind: Kind, operations: Sequence[Mapping[str, obje
             case other:
                 raise AssertionError(f"no plan of ours holds {other}")
     return replace(there, containers=tuple(containers))
+
+
+@dataclass
+class FixedThrottle:
+    """Lets so many look at once. `observed` are the patches it was told of: the server's advice to wait, if any."""
+
+    limit: int
+    observed: list[float | None] = field(default_factory=list)
+    waits: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._turns = asyncio.Semaphore(self.limit)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        async with self._turns:
+            yield
+
+    async def admit(self) -> bool:
+        if self.waits:
+            await asyncio.sleep(self.waits)
+        return bool(self.waits)
+
+    def observe(
+        self,
+        _seconds: float,
+        *,
+        throttled: bool = False,
+        failed: bool = False,  # noqa: ARG002 - part of what it is told
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        self.observed.append(retry_after_seconds if throttled else None)
 
 
 @dataclass
@@ -409,6 +477,9 @@ class Notices:
 
     def record(self, notice: Notice) -> None:
         self.given.append(notice)
+
+    def of(self, reason: Reason) -> list[Notice]:
+        return [notice for notice in self.given if notice.reason is reason]
 
     def reasons(self) -> list[str]:
         return [str(notice.reason) for notice in self.given]

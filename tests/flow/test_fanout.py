@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -12,14 +12,23 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from listener.core import runs, triggers
+from listener.core.actions import LAST_TRIGGERED
+from listener.core.build_configs import BuildTrigger
+from listener.core.kinds import DEPLOYMENT, JOB, KINDS, SHIPWRIGHT_BUILD, Form
+from listener.core.managers import Manager
+from listener.core.notices import Reason
 from listener.core.outcomes import End, Outcome
-from listener.core.workloads import KINDS, Container, Workload, WorkloadKey
+from listener.core.streams import StreamKey
+from listener.core.triggers import Triggers
+from listener.core.workloads import Container, Record, Workload, WorkloadKey
 from listener.errors import ClusterUnavailable
 from listener.flow.fanout import FanOut
 from listener.flow.state import State
 from tests.flow.fakes import (
     WEB,
     FakeCluster,
+    FixedThrottle,
     Meter,
     Notices,
     arrival,
@@ -38,6 +47,7 @@ class World:
     state: State
     notices: Notices
     meter: Meter
+    throttle: FixedThrottle
 
     def put(self, given: Workload) -> WorkloadKey:
         """Into the cluster, and the watch sees it."""
@@ -62,15 +72,17 @@ def once(outcome: Outcome[Any]) -> Callable[..., Outcome[Any] | None]:
 
 @pytest.fixture
 def world() -> World:
-    return World(FakeCluster(), State(), Notices(), Meter())
+    return World(FakeCluster(), State(), Notices(), Meter(), FixedThrottle(10))
 
 
 @asynccontextmanager
-async def running(world: World, *, max_in_flight: int = 10) -> AsyncIterator[None]:
-    fan_out = FanOut(world.cluster, world.state, world.notices, world.meter, now, max_in_flight=max_in_flight)
+async def running(world: World) -> AsyncIterator[FanOut]:
+    fan_out = FanOut(
+        world.cluster, world.state, world.notices, world.meter, world.throttle, now, kinds=KINDS, workers=100
+    )
     task = asyncio.create_task(fan_out.run())
     try:
-        yield
+        yield fan_out
         assert not task.done(), "the loop ended"
     finally:
         task.cancel()
@@ -83,6 +95,7 @@ async def test_every_kind_of_workload_in_every_namespace_is_brought_to_its_tag(w
             workload(f"{kind.plural}-{n}", kind=kind, namespace=f"ns{n % 20}", annotation=from_shop(kind.pod_spec_path))
         )
         for kind in KINDS
+        if kind.form is Form.POD_SPEC
         for n in range(50)
     ]
     bystander = world.put(workload("bystander", tag="web:v1", image="untouched"))
@@ -91,7 +104,7 @@ async def test_every_kind_of_workload_in_every_namespace_is_brought_to_its_tag(w
         await world.state.queue.idle()
     assert {world.image(key) for key in keys} == {pull_spec("a")}
     assert world.image(bystander) == "untouched"
-    assert world.cluster.count("patch") == 200
+    assert world.cluster.count("patch") == len(keys) == 400
     assert world.meter.now_in_flight == 0
 
 
@@ -106,7 +119,8 @@ def from_shop(path: tuple[str, ...]) -> str:
 async def test_many_at_once_but_not_more_than_allowed(world: World, limit: int) -> None:
     for n in range(100):
         world.put(workload(f"app-{n}"))
-    async with running(world, max_in_flight=limit):
+    world.throttle = FixedThrottle(limit)
+    async with running(world):
         world.move("a", 1)
         await world.state.queue.idle()
     assert world.cluster.most_at_once == limit
@@ -120,7 +134,7 @@ async def test_ten_moves_during_one_patch_cost_one_more_and_never_overlap(world:
         for version in range(1, 11):
             world.move("abcdef"[version % 6], version)
             await asyncio.sleep(0.05)
-        await world.state.queue.idle()
+        await asyncio.sleep(10)  # the next round is held for a while
     assert world.image(key) == pull_spec("abcdef"[10 % 6])
     assert world.cluster.count("patch") == 2
     assert world.cluster.overlapped == set()
@@ -128,11 +142,12 @@ async def test_ten_moves_during_one_patch_cost_one_more_and_never_overlap(world:
 
 async def test_one_workload_of_two_streams_is_never_patched_twice_at_once(world: World) -> None:
     keys = [world.put(workload(f"app-{n}")) for n in range(10)]
-    async with running(world, max_in_flight=50):
+    world.throttle = FixedThrottle(50)
+    async with running(world):
         for version in range(1, 60):
             world.move("abcdef"[version % 6], version)
             await asyncio.sleep(0.004)
-        await world.state.queue.idle()
+        await asyncio.sleep(10)  # the next round is held for a while
     assert {world.image(key) for key in keys} == {pull_spec("abcdef"[59 % 6])}
     assert world.cluster.overlapped == set()
 
@@ -230,7 +245,8 @@ async def test_one_that_fails_for_ever_backs_off_alone_while_the_others_go_on(wo
     bad = world.put(workload("bad"))
     good = [world.put(workload(f"good-{n}")) for n in range(30)]
     world.cluster.fault = lambda _, key: Outcome(end, message="no") if key == bad else None
-    async with running(world, max_in_flight=2):
+    world.throttle = FixedThrottle(2)
+    async with running(world):
         world.move("a", 1)
         await asyncio.sleep(1)
         assert {world.image(key) for key in good} == {pull_spec("a")}
@@ -282,7 +298,8 @@ async def test_a_bug_in_one_key_does_not_stop_the_others_and_comes_again(world: 
         return None
 
     world.cluster.fault = fault
-    async with running(world, max_in_flight=1):
+    world.throttle = FixedThrottle(1)
+    async with running(world):
         with capture_logs() as logs:
             world.move("a", 1)
             await asyncio.sleep(0.5)
@@ -407,3 +424,290 @@ async def test_a_missing_container_is_told_and_patches_nothing(world: World) -> 
     [notice] = world.notices.given
     assert notice.reason == "TriggerInvalid"
     assert "its containers are: web" in notice.message
+
+
+def by_hand(world: World, key: WorkloadKey, image: str) -> None:
+    """Somebody sets the image, and the watch sees it."""
+    there = world.cluster.workloads[key]
+    world.put(replace(there, containers=(Container("app", image),)))
+
+
+async def test_an_edit_by_hand_is_put_back(world: World) -> None:
+    key = world.put(workload("app"))
+    async with running(world):
+        world.move("a", 1)
+        await world.state.queue.idle()
+        by_hand(world, key, "edited")
+        await world.state.queue.idle()
+    assert world.image(key) == pull_spec("a")
+
+
+async def test_an_edit_by_hand_of_a_paused_container_stays(world: World) -> None:
+    key = world.put(workload("app", annotation=from_shop(DEPLOYMENT.pod_spec_path)[:-2] + ',"paused":true}]'))
+    async with running(world):
+        world.move("a", 1)
+        by_hand(world, key, "edited")
+        await world.state.queue.idle()
+    assert world.image(key) == "edited"
+
+
+class Fight:
+    """A controller that wants its own image, and writes it as soon as it sees another."""
+
+    def __init__(self, world: World, key: WorkloadKey) -> None:
+        self.world, self.key, self.rounds, self.is_on = world, key, 0, True
+        world.cluster.field_managers[key] = [
+            Manager("argocd-controller", "Apply", "2026-01-01T00:00:00Z", owns_image("app"))
+        ]
+
+    async def rage(self) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            if self.is_on and self.world.image(self.key) != "from-git":
+                self.rounds += 1
+                by_hand(self.world, self.key, "from-git")
+
+
+def owns_image(container: str) -> dict[str, Any]:
+    containers: dict[str, Any] = {f'k:{{"name":"{container}"}}': {"f:image": {}, "f:name": {}}}
+    return {"f:spec": {"f:template": {"f:spec": {"f:containers": containers}}}}
+
+
+@asynccontextmanager
+async def fighting(world: World, key: WorkloadKey) -> AsyncIterator[Fight]:
+    fight = Fight(world, key)
+    task = asyncio.create_task(fight.rage())
+    yield fight
+    task.cancel()
+
+
+async def test_a_fight_ends_and_is_told_with_its_other_side(world: World) -> None:
+    key = world.put(workload("app"))
+    async with running(world), fighting(world, key):
+        world.move("a", 1)
+        await asyncio.sleep(600)
+        assert world.image(key) == "from-git"
+        assert world.cluster.count("patch") == 4
+        assert world.state.contests.counts() == {"Deployment": 1}
+        (told,) = world.notices.of(Reason.TRIGGER_CONTESTED)
+        assert "container app: field manager 'argocd-controller' set the image back from" in told.message
+        assert "ignoreDifferences" in told.message
+
+
+async def test_a_lost_fight_is_tried_once_more_when_the_tag_moves(world: World) -> None:
+    key = world.put(workload("app"))
+    async with running(world), fighting(world, key) as fight:
+        world.move("a", 1)
+        await asyncio.sleep(600)
+        before = world.cluster.count("patch")
+        world.move("b", 2)
+        await asyncio.sleep(600)
+        assert (world.image(key), world.cluster.count("patch") - before) == ("from-git", 1)
+        fight.is_on = False  # now Git has learnt to ignore the field
+        world.move("c", 3)
+        await asyncio.sleep(5)
+        assert world.image(key) == pull_spec("c")
+        assert world.state.contests.counts() == {}
+
+
+@pytest.mark.parametrize("how", ["another trigger", "another object"])
+async def test_a_lost_fight_begins_anew_with(world: World, how: str) -> None:
+    key = world.put(workload("app"))
+    async with running(world), fighting(world, key) as fight:
+        world.move("a", 1)
+        await asyncio.sleep(60)
+        assert world.image(key) == "from-git"
+        fight.is_on = False
+        if how == "another object":
+            world.put(workload("app", image="from-git", uid="u2"))
+        else:
+            world.put(workload("app", image="from-git", annotation=from_shop(DEPLOYMENT.pod_spec_path)))
+        await asyncio.sleep(5)
+        assert world.image(key) == pull_spec("a")
+        assert world.state.contests.counts() == {}
+
+
+async def test_what_can_never_be_changed_is_told_and_not_tried_again_until_the_tag_moves(world: World) -> None:
+    key = world.put(workload("job", kind=JOB))
+    world.cluster.fault = lambda *_: Outcome(End.REFUSED, message="field is immutable", is_final=True)
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(3600)
+        assert len(world.tries(key)) == 1
+        (told,) = world.notices.of(Reason.TRIGGER_FAILED)
+        assert "put the trigger on what creates it" in told.message
+        world.move("b", 2)
+        await asyncio.sleep(1)
+        assert len(world.tries(key)) == 2
+
+
+async def test_a_long_fan_out_does_not_hold_up_a_workload_of_another_stream(world: World) -> None:
+    for n in range(1000):
+        world.put(workload(f"app-{n}"))
+    other = StreamKey("shop", "other")
+    lonely = world.put(workload("lonely", tag="other:latest"))
+    world.throttle = FixedThrottle(1)
+    world.cluster.latency = 1
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(10)
+        world.state.put_stream(stream(other, latest="b"))
+        await asyncio.sleep(5)
+        assert world.image(lonely) == pull_spec("b")
+        assert world.cluster.count("patch") < 20
+
+
+async def test_a_plan_that_had_to_wait_is_made_anew(world: World) -> None:
+    key = world.put(workload("app"))
+    world.throttle.waits = 5
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(1)
+        world.move("b", 2)
+        await asyncio.sleep(30)
+    assert (world.image(key), world.cluster.count("patch")) == (pull_spec("b"), 1)
+
+
+def build(name: str = "image", *, uid: str = "uid of image", record: Record | None = None) -> Workload:
+    """A Shipwright Build whose runs are told the base image."""
+    text = (
+        '[{"from":{"kind":"ImageStreamTag","name":"web:latest"},'
+        '"fieldPath":"spec.paramValues[?(@.name==\\"BASE\\")].value"}]'
+    )
+    key = WorkloadKey("Build", "shop", name)
+    return Workload(
+        key, uid, "1", triggers.parse(text, namespace="shop", kind=SHIPWRIGHT_BUILD), (), (), record=record or Record()
+    )
+
+
+def told(world: World) -> list[str]:
+    """The base images of all runs so far."""
+    return [run["spec"]["paramValues"][0]["value"] for run in world.cluster.runs.values()]
+
+
+async def test_a_build_is_run_once_for_each_move_however_often_we_restart(world: World) -> None:
+    world.put(build())
+    for version, letter in enumerate("aba", start=1):
+        async with running(world):
+            world.move(letter, version)
+            await world.state.queue.idle()
+        world.state = State()  # a restart
+        for found in world.cluster.workloads.values():
+            world.state.put_workload(found)
+        async with running(world):
+            world.move(letter, version)
+            await world.state.queue.idle()
+    assert told(world) == [pull_spec("a"), pull_spec("b"), pull_spec("a")]
+    (run, *_) = world.cluster.runs.values()
+    assert run["kind"] == "BuildRun"
+    assert run["spec"]["build"] == {"name": "image"}
+
+
+async def test_a_run_that_was_started_before_a_crash_is_found_again(world: World) -> None:
+    key = world.put(build())
+    world.cluster.fault = lambda verb, _: Outcome(End.UNREACHABLE, message="cut") if verb == "patch" else None
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(0.5)
+    assert world.cluster.workloads[key].record == Record()
+    world.cluster.fault = lambda _verb, _: None
+    world.state = State()
+    world.state.put_workload(world.cluster.workloads[key])
+    async with running(world):
+        world.move("b", 1)  # it moved meanwhile
+        await asyncio.sleep(60)
+    assert told(world) == [pull_spec("a"), pull_spec("b")]
+    assert world.cluster.workloads[key].record == Record(2, {"shop/web:latest": pull_spec("b")})
+
+
+@pytest.mark.parametrize("told", [{}, {LAST_TRIGGERED: "x"}, {LAST_TRIGGERED: '{"number":7,"images":{}}'}], ids=str)
+async def test_a_name_that_somebody_took_is_passed_over(world: World, told: Mapping[str, str]) -> None:
+    key = world.put(build())
+    world.cluster.runs[runs.run_name(world.cluster.workloads[key], 1)] = {"metadata": {"annotations": told}}
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(60)
+    record = world.cluster.workloads[key].record
+    assert record is not None
+    assert (len(world.cluster.runs), record.number) == (2, 2)
+
+
+async def test_a_build_config_whose_server_remembers_nothing_is_built_once(world: World) -> None:
+    trigger = BuildTrigger(WEB, "latest", False, "spec.triggers[0].imageChange", "")
+    key = WorkloadKey("BuildConfig", "shop", "image")
+    world.put(Workload(key, "u", "1", Triggers((trigger,)), (), ()))
+    async with running(world):
+        world.move("a", 1)
+        await world.state.queue.idle()
+        world.put(world.cluster.workloads[key])
+        world.state.queue.add(key)
+        await world.state.queue.idle()
+        assert len(world.cluster.runs) == 1
+        world.move("b", 2)
+        await world.state.queue.idle()
+    built = [run["triggeredByImage"]["name"] for run in world.cluster.runs.values()]
+    assert built == [pull_spec("a"), pull_spec("b")]
+
+
+async def test_a_build_config_that_was_made_anew_is_built_anew(world: World) -> None:
+    trigger = BuildTrigger(WEB, "latest", False, "spec.triggers[0].imageChange", "")
+    key = WorkloadKey("BuildConfig", "shop", "image")
+    async with running(world):
+        world.move("a", 1)
+        for uid in ("first", "second"):
+            world.put(Workload(key, uid, "1", Triggers((trigger,)), (), ()))
+            await world.state.queue.idle()
+    assert len(world.cluster.runs) == 2
+
+
+async def test_a_run_that_cannot_be_started_is_told_as_such_and_tried_again(world: World) -> None:
+    key = world.put(build())
+    refused: Outcome[Any] = Outcome(End.REFUSED, message="the cluster does not serve buildruns", may_pass=True)
+    world.cluster.fault = lambda verb, _: refused if verb == "start" else None
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(0.5)
+        [notice] = world.notices.given
+        assert (notice.reason, notice.subject.kind) == (Reason.TRIGGER_FAILED, "Build")
+        assert notice.message == "the trigger failed: the cluster does not serve buildruns"
+        assert world.cluster.workloads[key].record == Record()
+        world.cluster.fault = lambda _verb, _: None
+        await asyncio.sleep(10)
+    assert told(world) == [pull_spec("a")]
+
+
+async def test_how_many_triggers_are_invalid_is_counted_until_they_are_mended(world: World) -> None:
+    key = world.put(workload("app", annotation="no JSON"))
+    world.put(workload("lost", annotation=from_shop(DEPLOYMENT.pod_spec_path).replace("[0]", "[7]")))
+    async with running(world) as fan_out:
+        await world.state.queue.idle()
+        assert fan_out.invalid() == {"Deployment": 2}
+        world.put(workload("app"))
+        world.state.discard_workload(key._replace(name="lost"))
+        await world.state.queue.idle()
+        assert fan_out.invalid() == {}
+
+
+async def test_a_burst_of_moves_costs_each_workload_two_patches_and_ends_on_the_last(world: World) -> None:
+    keys = [world.put(workload(f"app-{n}")) for n in range(200)]
+    world.cluster.latency = 0.1
+    async with running(world):
+        for version in range(1, 301):
+            world.move("abcdef"[version % 6], version)
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(30)
+    assert {world.image(key) for key in keys} == {pull_spec("abcdef"[300 % 6])}
+    assert world.cluster.count("patch") <= 2 * len(keys)
+
+
+async def test_a_retry_or_an_edit_during_a_burst_waits_for_its_next_round(world: World) -> None:
+    bad = world.put(workload("bad"))
+    world.cluster.fault = lambda *_: Outcome(End.REFUSED, message="no")
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(0.005)
+        world.move("b", 2)
+        await asyncio.sleep(3)
+        world.cluster.fault = lambda *_: None
+        await asyncio.sleep(30)
+        assert world.image(bad) == pull_spec("b")

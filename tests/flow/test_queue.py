@@ -180,3 +180,41 @@ async def test_timers_that_were_voided_do_not_pile_up() -> None:
     assert len(queue._timers) < 100
     await asyncio.sleep(6)
     assert await queue.take() == "a"
+
+
+async def test_owners_take_turns_and_each_ones_keys_keep_their_order() -> None:
+    queue = KeyQueue[str]()
+    for key in ("a1", "a2", "a3"):
+        queue.add(key, "a")
+    queue.add("b1", "b")
+    queue.add("c1", "c")
+    queue.add("c2", "c")
+    assert [await queue.take() for _ in range(6)] == ["a1", "b1", "c1", "a2", "c2", "a3"]
+
+
+async def test_a_key_that_two_owners_asked_for_is_taken_once_and_at_the_earlier_turn() -> None:
+    queue = KeyQueue[str]()
+    for key in ("a1", "a2", "both"):
+        queue.add(key, "a")
+    queue.add("both", "b")
+    queue.add("both", "b")
+    assert len(queue) == 3
+    assert [await queue.take() for _ in range(3)] == ["a1", "both", "a2"]
+    for key in ("a1", "both", "a2"):
+        queue.done(key)
+    await asyncio.wait_for(queue.idle(), 1)
+    queue.add("both", "a")
+    assert await queue.take() == "both"
+
+
+async def test_who_asked_is_remembered_while_a_key_runs_and_while_it_waits_for_its_time() -> None:
+    queue = KeyQueue[str]()
+    queue.add("x", "b")
+    await queue.take()
+    queue.add("a1", "a")
+    queue.add("a2", "a")
+    queue.add("x", "b")
+    queue.done("x")
+    queue.add_after("y", 1, "c")
+    await asyncio.sleep(2)
+    assert [await queue.take() for _ in range(4)] == ["a1", "x", "y", "a2"]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from listener.core.kinds import DEPLOYMENT
 from listener.core.notices import Notice, Reason, about_workload
 from listener.core.outcomes import End, Outcome
 from listener.core.workloads import WorkloadKey
@@ -65,7 +66,7 @@ class FakeEvents:
 
 def notice(message: str = "it moved", name: str = "app") -> Notice:
     key = WorkloadKey("Deployment", "shop", name)
-    return Notice(about_workload(key, "apps/v1", "uid"), Reason.IMAGE_TRIGGERED, message)
+    return Notice(about_workload(key, DEPLOYMENT, "uid"), Reason.IMAGE_TRIGGERED, message)
 
 
 @pytest.fixture

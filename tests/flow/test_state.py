@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from listener.core.kinds import CRON_JOB
 from listener.core.streams import StreamKey
 from listener.core.workloads import WorkloadKey
 from listener.flow.state import State, StreamSink, WorkloadSink
-from tests.flow.fakes import CRON_JOB, WEB, arrival, digest, stream, workload
+from tests.flow.fakes import WEB, arrival, digest, stream, workload
 
 
 @pytest.fixture
@@ -34,6 +35,8 @@ async def test_a_tag_that_moves_wakes_those_that_follow_it_and_nobody_else(state
     state.put_workload(workload("follows-another-stream", tag="db:latest"))
     state.put_workload(workload("lives-elsewhere", namespace="other"))
     state.put_stream(stream(version=1, latest="a", v1="a"))
+    for key in state.workloads.keys("Deployment"):
+        state.rounds.looked(key)
     await woken(state)
     state.put_stream(stream(version=2, latest="b", v1="a"))
     assert await woken(state) == ["follows-latest"]

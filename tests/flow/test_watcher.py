@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from listener.core.changes import Gone, Mark, Page, Seen
-from listener.errors import ClusterRefused, ClusterUnavailable, WatchExpired
+from listener.errors import ClusterRefused, ClusterUnavailable, NotServed, WatchExpired
 from listener.flow.watcher import Watcher
 
 Change = Seen[tuple[str, int]] | Gone[str] | Mark
@@ -31,6 +31,7 @@ class Script:
     watches: list[Sequence[Step]] = field(default_factory=list)
     resource: str = "things"
     namespace: str | None = None
+    is_optional: bool = False
     asked: list[tuple[float, str]] = field(default_factory=list)
 
     async def pages(self) -> AsyncIterator[Page[str, tuple[str, int]]]:
@@ -225,6 +226,95 @@ async def test_a_missing_right_is_named() -> None:
             await watcher.synced()
     [line] = [line for line in logs if line["event"] == "watch.interrupted"]
     assert "list and watch on things" in line["hint"]
+
+
+def optional(
+    *lists: Sequence[Page[str, tuple[str, int]] | Exception], watches: Sequence[Sequence[Step]] = ()
+) -> Script:
+    """A source that a cluster may well not serve."""
+    return Script(list(lists), list(watches), is_optional=True)
+
+
+NOT_SERVED = [NotServed("GET /things: 404 not found", status=404)]
+FORBIDDEN = [ClusterRefused("GET /things: 403 forbidden", status=403)]
+
+
+@pytest.mark.parametrize("refusal", [NOT_SERVED, FORBIDDEN], ids=["not served", "no right to it"])
+async def test_what_a_cluster_need_not_serve_holds_nothing_up(refusal: Sequence[Exception]) -> None:
+    script = optional(*[refusal] * 1000)
+    with capture_logs() as logs:
+        async with watching(script, Shelf()) as watcher:
+            await watcher.synced()
+            assert asyncio.get_running_loop().time() < 1
+            await asyncio.sleep(3600)
+            assert watcher.is_synced
+            assert watcher.idle_seconds < 60
+    assert 60 < len(script.asked) < 200
+    # It is no failure: whoever reads the log is told once, and warned of nothing.
+    assert [(line["event"], line["log_level"]) for line in logs] == [("watch.absent", "info")]
+    assert "/things" in logs[0]["reason"]
+
+
+async def test_what_is_served_later_is_followed_soon_after() -> None:
+    script = optional(NOT_SERVED, NOT_SERVED, [page("10", a=1)], watches=[[seen("11", b=2)]])
+    shelf = Shelf()
+    with capture_logs() as logs:
+        async with watching(script, shelf):
+            await asyncio.sleep(90)
+            assert shelf.values == {"a": 1, "b": 2}
+    assert script.requests() == ["list", "list", "list", "watch 10", "watch 11"]
+    assert [line["event"] for line in logs] == ["watch.absent", "watch.synced"]
+
+
+@pytest.mark.parametrize("refusal", [NOT_SERVED, FORBIDDEN], ids=["not served", "no right to it"])
+async def test_what_is_not_served_any_more_is_forgotten_and_learnt_again(refusal: Sequence[Exception]) -> None:
+    script = optional([page("10", a=1)], refusal, [page("90", a=9)], watches=[[Mark("11"), *refusal]])
+    shelf = Shelf()
+    async with watching(script, shelf) as watcher:
+        await watcher.synced()
+        await asyncio.sleep(20)
+        assert shelf.values == {}
+        await asyncio.sleep(20)
+        assert shelf.values == {"a": 9}
+    assert script.requests() == ["list", "watch 10", "list", "list", "watch 90"]
+
+
+async def test_nothing_is_forgotten_for_a_watch_that_was_refused_once() -> None:
+    """A server that has just started may not know its definitions yet."""
+    script = optional([page("10", a=1, b=1)], [page("20", a=2)], watches=[[Mark("11"), *NOT_SERVED]])
+    shelf = Shelf()
+    with capture_logs() as logs:
+        async with watching(script, shelf):
+            await asyncio.sleep(5)
+            assert shelf.values == {"a": 2}
+    assert "watch.absent" not in [line["event"] for line in logs]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [ClusterUnavailable("503"), WatchExpired("410"), ClusterRefused("400 bad request", status=400)],
+    ids=["not there", "expired", "refused for another reason"],
+)
+async def test_what_fails_otherwise_is_not_taken_for_absent(failure: Exception) -> None:
+    script = optional([page("10", a=1)], [failure], [page("20", a=2)], watches=[[WatchExpired("410")]])
+    shelf = Shelf()
+    async with watching(script, shelf):
+        await asyncio.sleep(0.3)
+        assert shelf.values == {"a": 1}
+        await asyncio.sleep(20)
+        assert shelf.values == {"a": 2}
+
+
+async def test_what_every_cluster_serves_is_waited_for_and_never_forgotten() -> None:
+    script = Script([[page("10", a=1)], NOT_SERVED, FORBIDDEN, [page("20", a=2)]], [NOT_SERVED])
+    shelf = Shelf()
+    with capture_logs() as logs:
+        async with watching(script, shelf):
+            await asyncio.sleep(0.5)
+            assert shelf.values == {"a": 1}
+            await asyncio.sleep(30)
+            assert shelf.values == {"a": 2}
+    assert {line["event"] for line in logs if line["log_level"] == "warning"} == {"watch.interrupted"}
 
 
 async def test_its_age_is_the_time_since_the_last_sign_of_life() -> None:

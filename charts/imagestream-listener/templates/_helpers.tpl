@@ -48,11 +48,46 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [imagestreams/status]
   verbs: [patch]
 - apiGroups: [apps]
-  resources: [deployments, statefulsets, daemonsets]
+  resources: [deployments, statefulsets, daemonsets, replicasets]
   verbs: [get, list, watch, patch]
 - apiGroups: [batch]
-  resources: [cronjobs]
+  resources: [cronjobs, jobs]
   verbs: [get, list, watch, patch]
+- apiGroups: [""]
+  resources: [pods, replicationcontrollers]
+  verbs: [get, list, watch, patch]
+{{- range .Values.settings.workloads }}
+- apiGroups: [{{ ternary (splitList "/" .apiVersion | first) "" (contains "/" .apiVersion) | quote }}]
+  resources: [{{ .plural | default (printf "%ss" (lower .kind)) }}]
+  verbs: [get, list, watch, patch]
+{{- end }}
+{{- if .Values.rbac.openshift }}
+- apiGroups: [apps.openshift.io]
+  resources: [deploymentconfigs]
+  verbs: [get, list, watch, patch]
+- apiGroups: [build.openshift.io]
+  resources: [buildconfigs]
+  verbs: [get, list, watch]
+- apiGroups: [build.openshift.io]
+  resources: [buildconfigs/instantiate]
+  verbs: [create]
+{{- end }}
+{{- if .Values.rbac.shipwright }}
+- apiGroups: [shipwright.io]
+  resources: [builds]
+  verbs: [get, list, watch, patch]
+- apiGroups: [shipwright.io]
+  resources: [buildruns]
+  verbs: [get, create]
+{{- end }}
+{{- if .Values.rbac.tekton }}
+- apiGroups: [tekton.dev]
+  resources: [pipelines]
+  verbs: [get, list, watch, patch]
+- apiGroups: [tekton.dev]
+  resources: [pipelineruns]
+  verbs: [get, create]
+{{- end }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]

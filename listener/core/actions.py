@@ -1,0 +1,120 @@
+"""What a plan is made from and what it consists of: the nouns of planning, and the pieces that plans share.
+
+This room must not know how a patch is sent or what time it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from listener.core.streams import Resolved, StreamKey
+from listener.core.triggers import Trigger
+
+LAST_TRIGGERED: Final = "imagestreams.dev/last-triggered"
+CHANGE_CAUSE: Final = "kubernetes.io/change-cause"
+
+Operation = Mapping[str, object]
+"""One operation of a JSON Patch (RFC 6902)."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What tags point at, and which delivery brought them there, where that is known."""
+
+    resolve: Callable[[StreamKey, str], Resolved | None]
+    delivery: Callable[[StreamKey, str], str | None]
+    change_cause: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ImageChange:
+    """One target gets another image, because of that tag.
+
+    `target` is the name of a container, or of a run's parameter ("" if it has none). `digest` is "" for a reference
+    tag.
+    """
+
+    target: str
+    before: str
+    after: str
+    stream: StreamKey
+    tag: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An object to create: a run under its own `name`, or `subresource` of the object `name`, which makes a build."""
+
+    api_version: str
+    plural: str
+    name: str
+    subresource: str
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do for a workload: start something, then patch it. Nothing, if there are no changes.
+
+    `problems` keep triggers from acting. `waits` tells that a trigger's tag points at nothing yet, `left` are the
+    targets that were left to somebody else.
+    """
+
+    changes: tuple[ImageChange, ...] = ()
+    operations: tuple[Operation, ...] = ()
+    start: Start | None = None
+    problems: tuple[str, ...] = ()
+    waits: bool = False
+    left: tuple[str, ...] = ()
+
+
+def pointer(*parts: str) -> str:
+    """Write a JSON Pointer (RFC 6901)."""
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def set_image(path: str, name: str, before: str, after: str) -> tuple[Operation, ...]:
+    """Set the image of the container at `path`, if it is still the one of that name: a failed test means look again.
+
+    One without a name, which some kinds allow, is told by the image it has.
+    """
+    field, value = ("name", name) if name else ("image", before)
+    same: tuple[Operation, ...] = ({"op": "test", "path": f"{path}/{field}", "value": value},) if value else ()
+    return (
+        *same,
+        # RFC 6902 refuses to replace what is not there.
+        {"op": "replace" if before else "add", "path": f"{path}/image", "value": after},
+    )
+
+
+def annotate(name: str, value: str) -> Operation:
+    """Set an annotation of an object that has some."""
+    return {"op": "add", "path": pointer("metadata", "annotations", name), "value": value}
+
+
+def because(changes: Sequence[ImageChange], why: Mapping[str, object], view: View) -> Mapping[str, str]:
+    """The annotations that explain changes: what triggered the last of them, and all moves for `rollout history`."""
+    found = {LAST_TRIGGERED: json.dumps(why, separators=(",", ":"))}
+    if view.change_cause:
+        # Each move once, however many containers follow it.
+        moves = dict.fromkeys(f"{change.stream}:{change.tag} -> {change.after}" for change in changes)
+        found[CHANGE_CAUSE] = ", ".join(moves)
+    return found
+
+
+def why(trigger: Trigger, resolved: Resolved, now: datetime, view: View) -> Mapping[str, object]:
+    """What `last-triggered` holds. `now` must know its zone."""
+    found: dict[str, object] = {
+        "stream": str(trigger.stream),
+        "tag": trigger.tag,
+        "generation": resolved.generation,
+        "digest": resolved.digest,
+        "time": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    delivery = view.delivery(trigger.stream, trigger.tag)
+    return found | {"delivery": delivery} if delivery else found

@@ -1,0 +1,372 @@
+"""It finds what the server bears: first whole servers, simulated; then the single rules.
+
+The servers are of the kinds that there are. `BUSY` is a real API server on two cores that it shared with a controller
+manager, as measured (patches a second by patches in flight); `FLAT` is one whose two cores are all there is; `DISK`
+commits in groups, so latency stays 10 ms until fifty are in flight; `FAR` is 80 ms away.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Protocol
+
+import pytest
+
+from listener.core.concurrency import Knee
+
+BUSY = {1: 199, 2: 271, 4: 310, 8: 340, 16: 375, 32: 390, 64: 407, 100: 430}
+FLAT = {1: 200, 2: 380, 4: 400, 100: 400}
+DISK = {1: 100, 50: 5000, 100: 5000}
+FAR = {1: 12.5, 100: 1250}
+
+CEILING = 100
+SEEDS = range(5)
+
+
+class Limit(Protocol):
+    limit: int
+    in_flight: int
+
+    def sent(self, now: float) -> None: ...
+
+    def ended(self, now: float) -> None: ...
+
+    def refused(self, now: float, seconds: float) -> None: ...
+
+
+@dataclass
+class Fixed:
+    """The bare client: always as many."""
+
+    limit: int
+    in_flight: int = 0
+
+    def sent(self, _now: float) -> None:
+        self.in_flight += 1
+
+    def ended(self, _now: float) -> None:
+        self.in_flight -= 1
+
+    def refused(self, _now: float, _seconds: float) -> None:
+        self.in_flight -= 1
+
+
+@dataclass(frozen=True)
+class Server:
+    """Requests share what the server does at that many in flight; each has a different amount of work.
+
+    `noise` is how much its speed wanders (natural logarithm), for a third of a second at a time. More requests than
+    `bears` are refused, with the advice to wait a second. After `slow_after` requests it has a third of its speed.
+    """
+
+    rates: Mapping[int, float]
+    noise: float = 0.0
+    bears: int | None = None
+    slow_after: int | None = None
+
+    def rate(self, in_flight: int) -> float:
+        """Between two measured points their logarithms are joined by a line."""
+        low = max((n for n in self.rates if n <= in_flight), default=min(self.rates))
+        high = min((n for n in self.rates if n >= in_flight), default=max(self.rates))
+        share = math.log(in_flight / low) / math.log(high / low) if high > low else 0.0
+        return float(self.rates[low] * (self.rates[high] / self.rates[low]) ** share)
+
+
+@dataclass
+class Run:
+    """What came of it. `limits` is the limit after each request that was answered."""
+
+    seconds: float = 0.0
+    refusals: int = 0
+    ended_at: list[float] = field(default_factory=list)
+    limits: list[int] = field(default_factory=list)
+
+    def settled(self) -> float:
+        return statistics.mean(self.limits[len(self.limits) // 2 :])
+
+    def rate(self, first: int, last: int) -> float:
+        return (last - first) / (self.ended_at[last - 1] - self.ended_at[first])
+
+
+def run(server: Server, limit: Limit, requests: int, seed: int = 0) -> Run:
+    """Send so many requests, as fast as the limit lets; those that are refused come again."""
+    work, weather = random.Random(seed), random.Random(seed + 1000)  # noqa: S311 - a dice that can be thrown again
+    paces = [0.0, *(server.rate(n) / n for n in range(1, CEILING + 1))]
+    now = progress = gate = 0.0  # `progress` is the work that each of those in flight has got since the beginning
+    speed, changes = 1.0, 0.0
+    serving: list[tuple[float, int]] = []  # the progress at which it is done
+    refusing: list[tuple[float, float]] = []  # when the refusal arrives, and when it was sent
+    left, number, result = requests, 0, Run()
+    while len(result.limits) < requests:
+        while left and now >= gate and limit.in_flight < limit.limit:
+            limit.sent(now)
+            left -= 1
+            number += 1
+            if server.bears is not None and len(serving) >= server.bears:
+                heapq.heappush(refusing, (now + 0.005, now))
+            else:
+                heapq.heappush(serving, (progress + work.gammavariate(8, 1 / 8), number))
+        pace = paces[len(serving)] * speed
+        if server.slow_after is not None and len(result.limits) >= server.slow_after:
+            pace /= 3
+        answer = now + (serving[0][0] - progress) / pace if serving else math.inf
+        refusal = refusing[0][0] if refusing else math.inf
+        opening = gate if gate > now else math.inf
+        before, now = now, min(answer, refusal, opening, changes)
+        progress += pace * (now - before)
+        if now == changes:
+            speed = math.exp(weather.gauss(0, server.noise))
+            changes = now + weather.expovariate(3)
+        elif now == answer:
+            heapq.heappop(serving)
+            limit.ended(now)
+            result.ended_at.append(now)
+            result.limits.append(limit.limit)
+        elif now == refusal:
+            _, sent = heapq.heappop(refusing)
+            limit.refused(now, now - sent)
+            left += 1
+            result.refusals += 1
+            gate = max(gate, now + 1)
+        assert limit.in_flight <= CEILING
+    result.seconds = now
+    return result
+
+
+def best(server: Server, requests: int, seed: int) -> float:
+    """The seconds of the best fixed limit."""
+    return min(run(server, Fixed(n), requests, seed).seconds for n in (4, 33, CEILING))
+
+
+@pytest.mark.parametrize(
+    ("server", "limits", "slowest"),
+    [
+        pytest.param(Server(BUSY, 0.03), (64, 100), 1.04, id="busy: the last rung still pays"),
+        pytest.param(Server(BUSY, 0.15), (64, 100), 1.06, id="busy and noisy"),
+        pytest.param(Server(FLAT, 0.03), (2, 33), 1.06, id="flat: a few do as well as a hundred"),
+        pytest.param(Server(FLAT, 0.15), (2, 50), 1.06, id="flat and noisy"),
+        pytest.param(Server(DISK, 0.03), (50, 100), 1.04, id="group commit"),
+        pytest.param(Server(DISK, 0.15), (50, 100), 1.06, id="group commit, noisy"),
+        pytest.param(Server(FAR, 0.03), (90, 100), 1.04, id="far away: all that may be"),
+        pytest.param(Server(FAR, 0.15), (90, 100), 1.04, id="far away and noisy"),
+    ],
+)
+def test_ten_thousand_requests_settle_where_more_would_not_pay(
+    server: Server, limits: tuple[int, int], slowest: float
+) -> None:
+    runs = [run(server, Knee(CEILING), 10_000, seed) for seed in SEEDS]
+    assert limits[0] <= statistics.median(each.settled() for each in runs) <= limits[1]
+    times = [each.seconds / best(server, 10_000, seed) for seed, each in zip(SEEDS, runs, strict=True)]
+    assert statistics.median(times) <= slowest
+    assert max(times) <= slowest + 0.08
+
+
+@pytest.mark.parametrize(
+    ("server", "slowest"),
+    [
+        pytest.param(Server(BUSY, 0.03), 1.06, id="busy"),
+        pytest.param(Server(BUSY, 0.15), 1.06, id="busy and noisy"),
+        pytest.param(Server(FLAT, 0.03), 1.03, id="flat"),
+        pytest.param(Server(DISK, 0.03), 1.08, id="group commit"),
+        pytest.param(
+            Server(FAR, 0.03), 1.26, id="far away: a third of them is over before it is clear that more would pay"
+        ),
+    ],
+)
+def test_the_first_thousand_take_hardly_longer_than_with_a_hundred_in_flight(server: Server, slowest: float) -> None:
+    times = [
+        run(server, Knee(CEILING), 1000, seed).seconds / run(server, Fixed(CEILING), 1000, seed).seconds
+        for seed in SEEDS
+    ]
+    assert statistics.median(times) <= slowest
+    assert max(times) <= slowest + 0.04
+
+
+@pytest.mark.parametrize(
+    ("bears", "refusals"),
+    [
+        pytest.param(1, 60, id="one at a time"),
+        pytest.param(15, 30, id="below the start"),
+        pytest.param(40, 15, id="just above the start"),
+        pytest.param(64, 15, id="below the ceiling"),
+    ],
+)
+def test_a_server_that_refuses_is_refused_little_and_used_well(bears: int, refusals: int) -> None:
+    """In some twenty seconds: every refusal costs one of them, for all."""
+    server = Server(BUSY, 0.03, bears=bears)
+    for seed in SEEDS:
+        found = run(server, Knee(CEILING), 8000, seed)
+        assert found.refusals <= refusals
+        assert bears / 3 <= found.limits[-1] <= bears
+        assert found.seconds <= 1.15 * run(server, Fixed(bears), 8000, seed).seconds
+
+
+@pytest.mark.parametrize(
+    ("rates", "limits"),
+    [
+        pytest.param(BUSY, (33, 100), id="busy"),
+        pytest.param(FLAT, (1, 50), id="flat"),
+        pytest.param(DISK, (33, 100), id="group commit"),
+        pytest.param(FAR, (80, 100), id="far away"),
+    ],
+)
+def test_a_server_that_loses_two_thirds_of_its_speed_is_measured_anew(
+    rates: Mapping[int, float], limits: tuple[int, int]
+) -> None:
+    server = Server(rates, 0.03, slow_after=4000)
+    runs = [run(server, Knee(CEILING), 10_000, seed) for seed in SEEDS]
+    assert limits[0] <= statistics.median(each.settled() for each in runs) <= limits[1]
+    # It was noticed: within the next 1,500 the limit was halved at least.
+    for each in runs:
+        assert min(each.limits[4000:5500]) <= max(1, max(each.limits[3500:4000]) / 2)
+    fixed = [max(run(server, Fixed(n), 10_000, seed).rate(5000, 10_000) for n in (33, CEILING)) for seed in SEEDS]
+    ratios = [each.rate(5000, 10_000) / rate for each, rate in zip(runs, fixed, strict=True)]
+    assert statistics.median(ratios) >= 0.92
+
+
+def test_what_was_learnt_serves_the_next_fan_out() -> None:
+    """Twenty fan-outs of two hundred, one a minute at most: none alone is long enough to learn from."""
+    knee, now = Knee(CEILING), 0.0
+    for _ in range(20):
+        now = serve(knee, Server(FAR), 200, now) + 20
+    assert knee.limit == CEILING
+
+
+def serve(knee: Knee, server: Server, requests: int, now: float) -> float:
+    """Let every request in flight be answered after as long as that many take, in the order of sending."""
+    sent: list[float] = []
+    done = 0
+    while done < requests:
+        while knee.in_flight < knee.limit and done + knee.in_flight < requests:
+            knee.sent(now)
+            sent.append(now)
+        now += 1 / server.rate(knee.in_flight)
+        sent.pop(0)
+        knee.ended(now)
+        done += 1
+    return now
+
+
+def fill(knee: Knee, now: float) -> None:
+    while knee.in_flight < knee.limit:
+        knee.sent(now)
+
+
+def test_many_refusals_of_one_moment_count_once() -> None:
+    knee = Knee(CEILING)
+    fill(knee, 0.0)
+    start = knee.limit
+    for number in range(start):
+        knee.refused(0.01 + number / 1000, 0.01 + number / 1000)
+    assert knee.limit == start // 2
+    fill(knee, 1.1)
+    for _ in range(knee.in_flight):
+        knee.refused(1.2, 0.1)
+    assert knee.limit == start // 4
+
+
+def test_a_refused_limit_is_tried_again_after_a_while_and_then_ever_later() -> None:
+    """The server bears fifteen, always."""
+    server, knee, now = Server(FAR), Knee(CEILING), 0.0
+    tries: list[float] = []
+    while now < 1200:
+        fill(knee, now)
+        if knee.in_flight > 15:
+            tries.append(now)
+            while knee.in_flight:
+                knee.refused(now + 0.01, 0.01)
+            now += 1
+        else:
+            now += knee.in_flight / server.rate(knee.in_flight)
+            for _ in range(knee.in_flight):
+                knee.ended(now)
+    gaps = [later - earlier for earlier, later in pairwise(tries) if later - earlier > 5]
+    assert 60 <= gaps[0] < 100
+    assert gaps == sorted(gaps)
+    assert len(tries) <= 12
+
+
+@pytest.mark.parametrize(
+    ("idle_seconds", "limits"),
+    [
+        pytest.param(30, (100, 100), id="half a minute: nothing is forgotten"),
+        pytest.param(120, (60, 95), id="two minutes: a little"),
+        pytest.param(600, (40, 50), id="ten minutes: most"),
+        pytest.param(86_400, (33, 33), id="a day: everything"),
+    ],
+)
+def test_forgets_while_idle(idle_seconds: float, limits: tuple[int, int]) -> None:
+    knee = Knee(CEILING)
+    now = serve(knee, Server(FAR), 2000, 0.0)
+    assert knee.limit == CEILING
+    knee.sent(now + idle_seconds)
+    assert limits[0] <= knee.limit <= limits[1]
+
+
+def test_forgets_a_bad_time_too() -> None:
+    knee = Knee(CEILING)
+    for second in range(10):
+        knee.sent(float(second))
+        knee.refused(second + 0.5, 0.5)
+    assert knee.limit == 1
+    knee.sent(7200.0)
+    assert knee.limit == 33
+
+
+@pytest.mark.parametrize(
+    "in_flight",
+    [
+        pytest.param([1] * 5000, id="one at a time"),
+        pytest.param([20] * 500, id="in small crowds"),
+    ],
+)
+def test_says_nothing_about_a_limit_that_is_not_used(in_flight: Sequence[int]) -> None:
+    """The server gets slower and slower, but not for us."""
+    knee, now = Knee(CEILING), 0.0
+    for turn, crowd in enumerate(in_flight):
+        for _ in range(crowd):
+            knee.sent(now)
+        now += 0.01 * 1.01 ** min(turn, 500)
+        for _ in range(crowd):
+            knee.ended(now)
+    assert knee.limit == 33
+
+
+@pytest.mark.parametrize("ceiling", [1, 2, 3, 5, 10, 33, 34, 99, 250])
+def test_stays_between_one_and_the_ceiling(ceiling: int) -> None:
+    chance = random.Random(ceiling)  # noqa: S311 - a dice that can be thrown again
+    knee, now = Knee(ceiling), 0.0
+    seen = set()
+    for _ in range(20_000):
+        now += chance.expovariate(50)
+        while knee.in_flight < knee.limit and chance.random() < 0.97:
+            knee.sent(now)
+        for _ in range(min(knee.in_flight, chance.choice((1, 1, 2, 8)))):
+            end = chance.random()
+            if end < 0.0005:
+                knee.refused(now, 0.001)
+            elif end < 0.001:
+                knee.dropped(now)
+            else:
+                knee.ended(now)
+        if chance.random() < 0.0005:
+            now += chance.expovariate(1 / 200)
+        seen.add(knee.limit)
+        assert 1 <= knee.limit <= ceiling
+    assert ceiling == 1 or len(seen) > 1
+
+
+def test_what_does_not_tell_how_fast_the_server_is_does_not_raise_the_limit() -> None:
+    """A server that is down refuses connections at once: the quickest of all answers."""
+    knee, now = Knee(CEILING), 0.0
+    for _ in range(5000):
+        fill(knee, now)
+        now += 0.0001
+        knee.dropped(now)
+    assert knee.limit == 33

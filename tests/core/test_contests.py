@@ -1,0 +1,97 @@
+"""When an image is put back, and when it is left to somebody else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from listener.core import contests
+from listener.core.contests import ROUNDS, WINDOW_SECONDS, Contest
+from listener.core.kinds import DEPLOYMENT
+from listener.core.managers import Manager
+from listener.core.streams import Resolved, StreamKey
+from listener.core.triggers import ContainerTrigger, Triggers
+from listener.core.workloads import Container, Workload, WorkloadKey
+
+WEB = StreamKey("shop", "web")
+
+
+def fought(image: str, *times: float) -> Contest:
+    found: Contest | None = None
+    for moment in times:
+        found = contests.set_back(found, image, moment)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("times", "is_lost"),
+    [
+        pytest.param((0,), False, id="one edit by hand"),
+        pytest.param((0, 1, 2), False, id="three"),
+        pytest.param((0, 1, 2, 3), True, id="four within seconds"),
+        pytest.param((0, 3600, 7200, 10800), True, id="a tool that comes by once an hour"),
+        pytest.param((0, 1, 2, WINDOW_SECONDS + 5), False, id="the fourth a day later"),
+        pytest.param(tuple(n * 9 * 3600 for n in range(20)), False, id="an edit every nine hours"),
+    ],
+)
+def test_when_a_fight_is_lost(times: tuple[float, ...], is_lost: bool) -> None:
+    assert fought("a", *times).is_lost is is_lost
+
+
+def test_another_tag_is_another_fight_but_after_a_lost_one_it_is_over_at_once() -> None:
+    short = fought("a", *range(ROUNDS - 1))
+    assert contests.set_back(short, "b", 10) == Contest("b", (10,))
+    lost = fought("a", *range(ROUNDS))
+    assert contests.set_back(lost, "b", 10).is_lost
+    assert contests.set_back(lost, "b", WINDOW_SECONDS + 10) == Contest("b", (WINDOW_SECONDS + 10,))
+
+
+def workload(web: str, api: str = "api:1", init: str = "init:1", *, paused: bool = False) -> Workload:
+    trigger = ContainerTrigger(WEB, "latest", paused, "PATH", "containers", "web")
+    return Workload(
+        WorkloadKey("Deployment", "shop", "web"),
+        "u",
+        "1",
+        Triggers((trigger,)),
+        (Container("web", web), Container("api", api)),
+        (Container("init", init),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        pytest.param(workload("NEW"), workload("edited"), {"web": "NEW"}, id="set back"),
+        pytest.param(workload("old"), workload("NEW"), {}, id="our own patch"),
+        pytest.param(workload("old"), workload("older"), {}, id="an edit of what was not ours"),
+        pytest.param(workload("NEW"), workload("NEW", api="api:2"), {}, id="an edit of another container"),
+        pytest.param(workload("NEW"), workload("NEW"), {}, id="nothing"),
+        pytest.param(workload("NEW"), workload("edited", paused=True), {}, id="paused, and edited"),
+        pytest.param(
+            workload("NEW"), replace(workload("NEW"), containers=(Container("api", "api:1"),)), {}, id="taken out"
+        ),
+        pytest.param(
+            workload("NEW"),
+            replace(workload("NEW"), containers=(Container("api", "api:1"), Container("web", "NEW"))),
+            {},
+            id="reordered",
+        ),
+    ],
+)
+def test_what_was_set_back(before: Workload, after: Workload, found: dict[str, str]) -> None:
+    assert contests.containers_set_back(before, after, lambda *_: Resolved("NEW", "", 1)) == found
+
+
+def test_the_sentence_names_who_and_what_to_do() -> None:
+    lost = fought("r.io/web@sha256:a", 0, 4, 8, 12)
+    manager = Manager("helm-controller", "Apply", "", {})
+    assert contests.sentence(lost, manager, workload("edited"), DEPLOYMENT, "web") == (
+        "container web: field manager 'helm-controller' set the image back from r.io/web@sha256:a 4 times within 12 s,"
+        " so it is left alone until the tag moves. If the tag shall decide: add {paths:"
+        " [/spec/template/spec/containers/0/image], target: {kind: Deployment}} to spec.driftDetection.ignore of the"
+        " HelmRelease"
+    )
+    init = contests.sentence(lost, None, workload("edited"), DEPLOYMENT, "init")
+    assert "container init: somebody set the image back" in init
