@@ -19,8 +19,10 @@ LABEL org.opencontainers.image.title="imagestream-listener" \
 RUN python -m pip uninstall --yes --root-user-action=ignore pip
 COPY --from=build /usr/local/listener /usr/local/listener
 # Bytecode was written when the packages were installed; at run time the file system may be read-only. The Kubernetes
-# client asks for a home when it is imported, and a number has none.
+# client asks for a home when it is imported, and a number has none. The trim threshold is glibc's own default: named, it
+# stays, where pages of a large list would else raise it and keep some 8 MiB from the system.
 ENV PATH=/usr/local/listener/bin:$PATH \
+    MALLOC_TRIM_THRESHOLD_=131072 \
     HOME=/ \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1

@@ -14,14 +14,16 @@ import tempfile
 from pathlib import Path
 
 from listener import logs
-from tests.bench import fanout, first, imports, memory
+from tests.bench import fanout, first, imports, memory, neighbour, startup
 from tests.bench.world import world
 
 _BENCHES = {
     "fanout": (fanout.run, 1000),
     "first": (first.run, 1),
     "memory": (memory.run, 10_000),
+    "startup": (startup.run, 10_000),
     "imports": (imports.run, 10_000),
+    "neighbour": (neighbour.run, 2000),
 }
 
 

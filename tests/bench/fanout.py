@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-from listener.core.patches import CHANGE_CAUSE, LAST_TRIGGERED
-from listener.core.workloads import KINDS, WorkloadKey
+from listener.core.actions import CHANGE_CAUSE, LAST_TRIGGERED
+from listener.core.kinds import KINDS
+from listener.core.workloads import WorkloadKey
 from tests.bench.world import (
     Service,
     World,
@@ -47,7 +48,7 @@ async def run(world: World, workloads: int) -> dict[str, object]:
             number += 1
             started = time.perf_counter()
             await running.push(f"{world.namespace}/web", "latest", digest(number))
-            await until(partial(_reached, running, already + workloads), every_seconds=0.02)
+            await until(partial(_reached, running, already + workloads), every_seconds=0.1)
             ours.append(time.perf_counter() - started)
             if not await _patched(world, workloads, number):
                 raise RuntimeError("a workload has not the digest that was pushed")
