@@ -26,6 +26,9 @@ COMMANDS: Final = {
     "rollback": "Move a tag back to an earlier image, and hold it there.",
     "hold": "Freeze a tag against pushes and imports.",
     "release": "Let a held tag go to the newest image.",
+    "triggers": "Show which tags a workload follows, and let it follow one.",
+    "impact": "Show which workloads would change if a tag moved.",
+    "lint": "Find broken streams and triggers, in the cluster or in files.",
 }
 
 

@@ -80,7 +80,23 @@ def cluster_options(command: F) -> F:
 
 def stream_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What every command for image streams takes; it gets them as its first argument, a `Common`."""
+    return _common_options(
+        command,
+        namespace_help="The streams' namespace. Default: the kubeconfig's own.",
+        config_help="The settings, a YAML file; of them, only how to log.",
+    )
 
+
+def workload_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What every command for workloads takes; it gets them as its first argument, a `Common`."""
+    return _common_options(
+        command,
+        namespace_help="The namespace to look in. Default: the kubeconfig's own.",
+        config_help="The settings, a YAML file; of them, how to log, where to look and which more kinds follow tags.",
+    )
+
+
+def _common_options(command: Callable[..., Any], *, namespace_help: str, config_help: str) -> Callable[..., Any]:
     @wraps(command)
     def wrapper(
         *,
@@ -99,7 +115,7 @@ def stream_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--namespace",
             callback=_namespace,
             metavar="NAME",
-            help="The streams' namespace. Default: the kubeconfig's own.",
+            help=namespace_help,
         ),
         click.option(
             "-o",
@@ -113,7 +129,7 @@ def stream_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--config",
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="The settings, a YAML file; of them, only how to log.",
+            help=config_help,
         ),
     ]
     found: Callable[..., Any] = wrapper

@@ -15,6 +15,7 @@ from listener.core.streams import Stream
 from listener.edges import objects
 
 _GAP = "   "
+_SHORT_DIGEST = 12  # as docker shows them
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -58,9 +59,22 @@ def stream_document(stream: Stream, tags: Iterable[str]) -> dict[str, Any]:
     }
 
 
+def fan_outs_document(stream: Stream, tags: Iterable[str]) -> dict[str, Any]:
+    """The accounts of those tags' fan-outs for programs, newest first."""
+    shown = frozenset(tags)
+    return {"fanOuts": objects.write_fan_outs(record for record in stream.fan_outs if record.tag in shown)}
+
+
 def shown(item: TagItem) -> str:
     """An item in a sentence: its digest, or the name that it records."""
     return item.image or item.docker_image_reference
+
+
+def short(pull_spec: str) -> str:
+    """A pull spec for a table's cell: of a digest only the beginning, which names the image in commands too."""
+    name, at, digest = pull_spec.partition("@")
+    algorithm, colon, value = digest.partition(":")
+    return f"{name}{at}{algorithm}{colon}{value[:_SHORT_DIGEST]}"
 
 
 def moved(before: TagHistory, after: TagHistory) -> str:

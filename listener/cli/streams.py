@@ -30,10 +30,10 @@ from listener.errors import ClusterRefused, ClusterUnavailable, ListenerError
 if TYPE_CHECKING:
     from listener.edges.cluster import Cluster
 
-_ATTEMPTS = 10  # as many as oc makes
+ATTEMPTS = 10  # as many as oc makes
 _PAUSES_SECONDS = (0.05, 1.0)
 _FORBIDDEN = "ask for the right to get, create and patch imagestreams and imagestreams/status there"
-_NOT_SERVED = (
+NOT_SERVED = (
     "the cluster does not serve ImageStreams (image.openshift.io/v1): install the chart there, or name another cluster"
     " with --kubeconfig or --context"
 )
@@ -84,9 +84,9 @@ class Streams:
             return await streams.get(key.name)
         except ClusterRefused as error:
             if error.status == 404:
-                raise CommandFailed(_NOT_SERVED) from error
+                raise CommandFailed(NOT_SERVED) from error
             advice = _FORBIDDEN if error.status in (401, 403) else "see the API server's log"
-            raise CommandFailed(f"ImageStream {key} cannot be read: {_line(str(error))}; {advice}") from error
+            raise CommandFailed(f"ImageStream {key} cannot be read: {line(str(error))}; {advice}") from error
 
     async def change(
         self, key: StreamKey, plan: Plan, *, spec_if_missing: Mapping[str, Any] | None = None, subresource: str = ""
@@ -96,7 +96,7 @@ class Streams:
         No operations: nothing is sent. A stream that is missing is made with that spec, where there is one. Raises
         CommandFailed, StreamMissing, ClusterUnavailable, and whatever `plan` refuses with.
         """
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             found = await self._find(key)
             if found is not None:
                 operations = plan(found)
@@ -111,8 +111,8 @@ class Streams:
                 raise StreamMissing(key)
             if outcome.stored is not None:
                 return Change(before, outcome.stored)
-            await _again(key, outcome)
-        raise CommandFailed(f"ImageStream {key} was changed by others {_ATTEMPTS} times in a row; try again")
+            await again(f"ImageStream {key}", outcome, _FORBIDDEN)
+        raise CommandFailed(f"ImageStream {key} was changed by others {ATTEMPTS} times in a row; try again")
 
     async def until(self, key: StreamKey, happened: Callable[[Stream], bool], what: str) -> Stream:
         """Look at the stream until the service has done it; `what` ends "the service has not …" if it never does.
@@ -131,7 +131,7 @@ class Streams:
                             if happened(stream):
                                 return stream
                         except ClusterUnavailable as error:
-                            trouble = f" (lately: {_line(str(error))})"
+                            trouble = f" (lately: {line(str(error))})"
                         progress.tell(f"waiting for the service: {key} … {time.monotonic() - started:.0f} s")
                         await asyncio.sleep(pause)
                         pause = min(2 * pause, longest)
@@ -151,7 +151,7 @@ class Streams:
         if self.timeout_seconds:
             stream = await self.until(name.key, is_done(name, change), f"acted on tag {name.tag}")
         if self.timeout_seconds and (why := edits.complaint(stream, name.tag)):
-            raise CommandFailed(f"{name.full}: {why.reason}: {_line(why.message)}")
+            raise CommandFailed(f"{name.full}: {why.reason}: {line(why.message)}")
         return stream
 
 
@@ -169,36 +169,53 @@ def is_done(name: TagName, change: Change) -> Callable[[Stream], bool]:
 @asynccontextmanager
 async def connected(common: Common, *, timeout_seconds: float = 0) -> AsyncIterator[tuple[Streams, str]]:
     """Connect to the cluster that was asked for; yield its streams and the namespace to look in."""
+    settings_of(common)
+    async with cluster_of(common) as cluster:
+        yield Streams(cluster, timeout_seconds=timeout_seconds), common.namespace or cluster.namespace
+
+
+@asynccontextmanager
+async def cluster_of(common: Common) -> AsyncIterator[Cluster]:
+    """Connect to the cluster that was asked for."""
     from listener.edges.cluster import Cluster  # noqa: PLC0415 - half a second to import, which no mistyped name need wait
 
-    logging = settings.Logging(level="warning")
-    if common.config:
-        logging = settings.load(common.config, os.environ).logging
-    logs.configure(logging.level, logging.format)
     async with await Cluster.connect(kubeconfig=common.kubeconfig, context=common.context) as cluster:
-        yield Streams(cluster, timeout_seconds=timeout_seconds), common.namespace or cluster.namespace
+        yield cluster
+
+
+def settings_of(common: Common) -> settings.Settings:
+    """Read the settings, if any are named, and log as they say; without them only what is wrong is logged."""
+    found = settings.Settings(logging=settings.Logging(level="warning"))
+    if common.config:
+        found = settings.load(common.config, os.environ)
+    logs.configure(found.logging.level, found.logging.format)
+    return found
 
 
 def _read(raw: bytes | msgspec.Raw) -> Found:
     return Found(objects.read_stream(raw), msgspec.json.decode(raw))
 
 
-async def _again(key: StreamKey, outcome: Outcome[Stream]) -> None:
-    """Return when it makes sense to try a write again. Raises CommandFailed where it does not."""
-    message = _line(outcome.message)
+async def again(what: str, outcome: Outcome[Any], forbidden: str) -> None:
+    """Return when it makes sense to try a write again. Raises CommandFailed where it does not.
+
+    `forbidden` advises who may not write.
+    """
+    message = line(outcome.message)
     match outcome.end:
         case End.STALE:
             return
         case End.THROTTLED:
             await asyncio.sleep(outcome.retry_after_seconds or 1)
         case End.GONE:
-            raise CommandFailed(f"ImageStream {key} cannot be written: {message}")
+            raise CommandFailed(f"{what} cannot be written: {message}")
         case End.UNREACHABLE:
-            raise CommandFailed(f"it is not known whether ImageStream {key} was written: {message}; try again")
+            raise CommandFailed(f"it is not known whether {what} was written: {message}; try again")
         case _:
-            advice = f"; {_FORBIDDEN}" if outcome.may_pass else ""
-            raise CommandFailed(f"ImageStream {key} cannot be written: {message}{advice}")
+            advice = f"; {forbidden}" if outcome.may_pass else ""
+            raise CommandFailed(f"{what} cannot be written: {message}{advice}")
 
 
-def _line(text: str) -> str:
+def line(text: str) -> str:
+    """The same on one line."""
     return " ".join(text.split())

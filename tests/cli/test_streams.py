@@ -7,6 +7,7 @@ import json
 import os
 import pty
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import yaml
 from listener.cli.streams import CommandFailed, StreamMissing, Streams
 from listener.core import edits
 from listener.core.edits import EditRefused, Found, Operation
+from listener.core.fanouts import Failure, FanOutRecord, Phase
 from listener.core.history import TagHistory, TagItem
+from listener.core.outcomes import End
 from listener.core.streams import Stream, StreamKey
 from listener.edges.cluster import STREAMS_PATH, Cluster
 from listener.sandbox.cluster import Fault
@@ -317,9 +320,47 @@ async def test_the_history_of_a_stream_is_a_table_for_each_tag(
         "points at nothing yet",
     ]
     found = (await run("history", "web:prod", "-o", "json", *options)).document
+    assert found["fanOuts"] == []
     assert (found["stream"], found["namespace"]) == ("web", namespace)
     assert [(tag["tag"], tag["heldAt"], len(tag["waiting"])) for tag in found["tags"]] == [("prod", A, 1)]
     assert (await run("history", "web:none", *options)).refusal.endswith("there are: latest, prod, v1")
+
+
+async def test_the_history_tells_what_came_of_the_last_move(
+    cluster: ClusterUnderTest, client: Cluster, namespace: str
+) -> None:
+    failures = tuple(Failure("Deployment", "shop", f"web-{n}", "denied") for n in range(2))
+    prod = FanOutRecord(
+        *("prod", f"r.example/shop/web@{A}", A, 1, "2026-01-01T00:00:00.000000Z"),
+        phase=Phase.DONE,
+        matched=206,
+        patched=200,
+        paused=2,
+        failed=4,
+        rollouts=200,
+        rolled_out=200,
+        last_patched="2026-01-01T00:00:01.200000Z",
+        last_rolled_out="2026-01-01T00:00:14.000000Z",
+        failures=failures,
+    )
+    other = FanOutRecord("dev", f"r.example/shop/web@{B}", B, 1, "2026-01-01T00:00:00.000000Z", matched=1, waiting=1)
+    stream = await make(client, namespace, TagHistory("dev", (item(A),)), TagHistory("prod", (item(A),)))
+    assert (await client.store_status(replace(stream, fan_outs=(prod, other)))).end is End.APPLIED
+    options = ("-n", namespace, "--kubeconfig", cluster.kubeconfig)
+    assert (await run("history", "web:prod", *options)).text.split("\n") == [
+        "web:prod",
+        "last fan-out: 200 patched of 206 (2 paused, 4 failed) in 1.2 s, rolled out after 14 s",
+        "  failed: deployment shop/web-0: denied",
+        "  failed: deployment shop/web-1: denied",
+        "  failed: 2 more",
+        "NUMBER   CREATED                IMAGE",
+        f"0        2026-01-01T00:00:00Z   r.example/shop/web@{A}",
+    ]
+    moved_since = f"last fan-out (to r.example/shop/web@{B}): 0 patched of 1 (1 waiting), goes on"
+    assert moved_since in (await run("history", "web", *options)).text
+    (found,) = (await run("history", "web:prod", "-o", "json", *options)).document["fanOuts"]
+    assert (found["tag"], found["patched"], found["failures"][1]["name"]) == ("prod", 200, "web-1")
+    assert len((await run("history", "web", "-o", "json", *options)).document["fanOuts"]) == 2
 
 
 @pytest.mark.parametrize(
