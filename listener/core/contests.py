@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from listener.core.actions import pointer
+from listener.core.deployment_configs import ConfigTrigger
 from listener.core.kinds import Kind
 from listener.core.managers import Manager, advice
 from listener.core.streams import Resolved, StreamKey
+from listener.core.triggers import ContainerTrigger, locate
 from listener.core.workloads import Workload
 
 ROUNDS: Final = 4
@@ -30,17 +32,16 @@ class Contest:
     image: str
     times: tuple[float, ...]
 
-    @property
-    def is_lost(self) -> bool:
+    def is_lost(self, now: float) -> bool:
         """Whether the other side may keep its image."""
-        return len(self.times) >= ROUNDS
+        return len(_recent(self.times, now)) >= ROUNDS
 
 
 def set_back(contest: Contest | None, image: str, now: float) -> Contest:
     """Take note that `image` was set back."""
     if contest is None:
         return Contest(image, (now,))
-    times = tuple(moment for moment in contest.times if now - moment < WINDOW_SECONDS)
+    times = _recent(contest.times, now)
     if contest.image != image and len(times) < ROUNDS:
         times = ()
     return Contest(image, (*times, now)[-ROUNDS:])
@@ -49,26 +50,51 @@ def set_back(contest: Contest | None, image: str, now: float) -> Contest:
 def containers_set_back(
     before: Workload, after: Workload, resolve: Callable[[StreamKey, str], Resolved | None]
 ) -> dict[str, str]:
-    """Return the containers that had the image of a tag which still is there, and have another now, with that image."""
+    """Return the containers that had the image of their tag, and have another now though the tag has not moved; with
+    the image of the tag.
+    """
     if (before.containers, before.init_containers) == (after.containers, after.init_containers):
         return {}
-    wanted = {
-        resolved.pull_spec
-        for trigger in after.triggers.valid
-        if not trigger.paused and (resolved := resolve(trigger.stream, trigger.tag))
-    }
-    now = {container.name: container.image for container in (*after.containers, *after.init_containers)}
+    had, has = images(before), images(after)
     return {
-        container.name: container.image
-        for container in (*before.containers, *before.init_containers)
-        if container.image in wanted and now.get(container.name, container.image) != container.image
+        name: image
+        for name, image in _wanted(after, resolve).items()
+        if had.get(name) == image and has.get(name, image) != image
     }
+
+
+def images(workload: Workload) -> dict[str, str]:
+    """Return the image of each container, by name."""
+    return {found.name: found.image for found in (*workload.init_containers, *workload.containers)}
+
+
+def _wanted(workload: Workload, resolve: Callable[[StreamKey, str], Resolved | None]) -> dict[str, str]:
+    """What the tag of each container says now, by the container's name."""
+    found: dict[str, str] = {}
+    for trigger in workload.triggers.valid:
+        resolved = None if trigger.paused else resolve(trigger.stream, trigger.tag)
+        if resolved is None:
+            continue
+        match trigger:
+            case ContainerTrigger():
+                place = locate(trigger, workload.containers, workload.init_containers)
+                if not isinstance(place, str):
+                    lists = {"containers": workload.containers, "initContainers": workload.init_containers}
+                    found.setdefault(lists[place[0]][place[1]].name, resolved.pull_spec)
+            case ConfigTrigger():
+                found.update(dict.fromkeys(trigger.containers, resolved.pull_spec))
+    return found
+
+
+def _recent(times: tuple[float, ...], now: float) -> tuple[float, ...]:
+    return tuple(moment for moment in times if now - moment < WINDOW_SECONDS)
 
 
 def sentence(contest: Contest, manager: Manager | None, workload: Workload, kind: Kind, container: str) -> str:
     """Say who won a fight over the image of a container, and how to end it for good."""
     who = f"field manager {manager.name!r}" if manager else "somebody"
     seconds = contest.times[-1] - contest.times[0]
+    how_long = f"within {seconds:.0f} s" if seconds >= 1 else "at once"
     lists = {"containers": workload.containers, "initContainers": workload.init_containers}
     path = next(
         pointer(*kind.pod_spec_path, section, str(index), "image")
@@ -77,7 +103,7 @@ def sentence(contest: Contest, manager: Manager | None, workload: Workload, kind
         if found.name == container
     )
     return (
-        f"container {container}: {who} set the image back from {contest.image} {len(contest.times)} times within"
-        f" {seconds:.0f} s, so it is left alone until the tag moves. If the tag shall decide:"
+        f"container {container}: {who} set the image back from {contest.image} {len(contest.times)} times"
+        f" {how_long}, so it is left alone until the tag moves. If the tag shall decide:"
         f" {advice(manager.name if manager else '', kind, container, path)}"
     )

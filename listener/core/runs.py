@@ -45,7 +45,7 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime) -> Plan:
     record = workload.record or Record()
     changes = []
     parameters = []
-    images = {}
+    images: dict[str, str] = {}
     last: Mapping[str, object] = {}
     waits = False
     for trigger in workload.triggers.valid:
@@ -55,7 +55,10 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime) -> Plan:
         resolved = view.resolve(trigger.stream, trigger.tag)
         after = before if trigger.paused or resolved is None else resolved.pull_spec
         if after:
-            images[tag] = after
+            if trigger.paused:
+                images.setdefault(tag, after)  # another trigger on the tag may go on with it
+            else:
+                images[tag] = after
             if trigger.parameter:
                 parameters.append({"name": trigger.parameter, "value": after})
         elif trigger.parameter and not trigger.paused:

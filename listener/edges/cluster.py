@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote, urlencode
+from urllib.request import getproxies
 
 import aiohttp
 import msgspec
@@ -128,7 +129,11 @@ class Cluster:
         namespace: str = _DEFAULT_NAMESPACE,
     ) -> None:
         self._api = api
-        self._session: aiohttp.ClientSession = api.rest_client.pool_manager
+        # The library's own session looks for proxies and for ~/.netrc before each request, a fifth of the time that a
+        # patch costs us; whether there are proxies at all does not change.
+        self._session = aiohttp.ClientSession(
+            connector=api.rest_client.pool_manager.connector, connector_owner=False, trust_env=bool(getproxies())
+        )
         self._host: str = api.configuration.host.rstrip("/")
         self._refresher = refresher
         self._plurals: dict[tuple[str, str], str] = {}
@@ -191,6 +196,7 @@ class Cluster:
             self._refresher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._refresher
+        await self._session.close()
         await self._api.close()
 
     # What is followed

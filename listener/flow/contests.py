@@ -8,41 +8,64 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
-from listener.core.contests import Contest, set_back
-from listener.core.workloads import WorkloadKey
+from listener.core import contests
+from listener.core.contests import Contest
+from listener.core.workloads import Workload, WorkloadKey
 
 
 class Contests:
+    """What we set ourselves is told by `sent`, for the watch may show it before its answer does."""
+
     def __init__(self) -> None:
         self._found: dict[WorkloadKey, dict[str, Contest]] = {}
-        self._lost: set[WorkloadKey] = set()
+        self._sent: dict[WorkloadKey, frozenset[str]] = {}
+        self._left: dict[WorkloadKey, Mapping[str, Contest]] = {}
 
-    def set_back(self, key: WorkloadKey, images: Mapping[str, str]) -> None:
-        """Take note that containers were set back from those images."""
-        now = asyncio.get_running_loop().time()
-        found = self._found.setdefault(key, {})
+    def sent(self, key: WorkloadKey, images: Mapping[str, str]) -> None:
+        """These images are being set, by us. Where another one was fought for, that is over; its rounds still count."""
+        self._sent[key] = frozenset(images.values())
+        found = self._found.get(key, {})
         for container, image in images.items():
-            found[container] = set_back(found.get(container), image, now)
+            if container in found and found[container].image != image:
+                found[container] = replace(found[container], image=image)
+
+    def settled(self, key: WorkloadKey) -> None:
+        """Everything is as it should be, or left to somebody: nothing of ours is under way any more."""
+        self._sent.pop(key, None)
+
+    def set_back(self, after: Workload, images: Mapping[str, str]) -> None:
+        """Take note that containers of a workload were set back from those images, unless we did that."""
+        now = asyncio.get_running_loop().time()
+        has, ours = contests.images(after), self._sent.get(after.key, frozenset())
+        for container, image in images.items():
+            if has[container] not in ours:
+                found = self._found.setdefault(after.key, {})
+                found[container] = contests.set_back(found.get(container), image, now)
 
     def forget(self, key: WorkloadKey) -> None:
         """The workload is another one now, its owner has changed its triggers, or it is gone."""
         self._found.pop(key, None)
-        self._lost.discard(key)
+        self._sent.pop(key, None)
+        self._left.pop(key, None)
 
     def lost(self, key: WorkloadKey) -> Mapping[str, Contest]:
         """The containers that are left to the other side, as long as their tags do not move."""
-        return {name: contest for name, contest in self._found.get(key, {}).items() if contest.is_lost}
+        if key not in self._found:
+            return {}
+        now = asyncio.get_running_loop().time()
+        return {name: contest for name, contest in self._found[key].items() if contest.is_lost(now)}
 
-    def note(self, key: WorkloadKey, *, is_left: bool) -> bool:
-        """Take note whether something is left to the other side now; return whether that is new."""
-        if not is_left:
-            self._lost.discard(key)
-            return False
-        is_new = key not in self._lost
-        self._lost.add(key)
-        return is_new
+    def leave(self, key: WorkloadKey, left: Mapping[str, Contest]) -> Mapping[str, Contest]:
+        """Take note of what is left to the other side now; return what of it is new."""
+        before = self._left.get(key, {})
+        if left:
+            self._left[key] = left
+        else:
+            self._left.pop(key, None)
+        return {name: contest for name, contest in left.items() if before.get(name) != contest}
 
     def counts(self) -> Mapping[str, int]:
         """How many workloads of each kind are left to somebody else."""
-        return Counter(key.kind for key in self._lost)
+        return Counter(key.kind for key in self._left)

@@ -18,6 +18,7 @@ import structlog
 
 from listener.core import contests, managers, plans, runs
 from listener.core.actions import ImageChange, Operation, Plan, Start, View
+from listener.core.contests import Contest
 from listener.core.kinds import Form, Kind
 from listener.core.managers import Manager
 from listener.core.notices import Notice, Reason, about_workload
@@ -157,8 +158,9 @@ class FanOut:
                     self._ledger.failed(key, f"a bug of the service: {error!r}")
                     self._retry(key)
                 finally:
+                    # A round that ends here may ask for this key again: before nothing seems left to do.
+                    self._state.rounds.begun(key)
                     queue.done(key)
-                    self._state.rounds.looked(key)
 
     async def _look(self, key: WorkloadKey) -> None:
         kind = self._kinds[key.kind]
@@ -170,20 +172,24 @@ class FanOut:
             return
         if self._comes_again(key, found[1]):
             return
+        self._state.rounds.begun(key)
         workload, plan = found
         self._tell_problems(workload, kind, plan)
-        if self._state.contests.note(key, is_left=bool(plan.left)):
-            await self._tell_contested(workload, kind, plan.left)
+        lost = self._state.contests.lost(key)
+        newly_left = self._state.contests.leave(key, {name: lost[name] for name in plan.left})
         if plan.left:
             self._ledger.left(key)
         if not plan.changes or (kind.form is Form.BUILD_CONFIG and self._built.get(key) == _asked(workload, plan)):
             self._backoffs.pop(key, None)
-            return
-        if plan.start:
+            self._state.contests.settled(key)
+        elif plan.start:
             await self._start(workload, kind, plan, plan.start)
         else:
+            self._state.contests.sent(key, {change.target: change.after for change in plan.changes})
             outcome = await self._send(kind, key, plan)
             await self._conclude(workload, kind, plan.changes, outcome)
+        if newly_left:
+            await self._tell_contested(workload, kind, newly_left)
 
     def _comes_again(self, key: WorkloadKey, plan: Plan) -> bool:
         """Tell whether the next round of a tag that moves in a burst will bring these changes, and newer ones."""
@@ -204,8 +210,13 @@ class FanOut:
         key = workload.key
         match outcome.end:
             case End.APPLIED if outcome.stored:
-                self._backoffs.pop(key, None)
                 self._state.refresh_workload(outcome.stored)
+                if undone := _undone(outcome.stored, changes):
+                    why = f"the API server took the patch, and stored {undone}: does an admission webhook set it back?"
+                    self._tell_failed(workload, kind, Outcome(End.REFUSED, message=why))
+                    self._retry(key)
+                    return
+                self._backoffs.pop(key, None)
                 self._tell_applied(outcome.stored, kind, changes)
             case End.STALE:
                 await self._look_again(kind, key)
@@ -240,14 +251,14 @@ class FanOut:
                     return
                 operations = runs.catch_up(workload, text)
                 changes = ()
-            case End.THROTTLED | End.UNREACHABLE:
-                self._tell_failed(workload, kind, outcome)
-                self._retry(key, outcome.retry_after_seconds)
-                return
-            case _:
-                # A server that has built these images refuses, and its BuildConfig says so when it is read anew.
+            case End.UNREACHABLE | End.REFUSED if kind.form is Form.BUILD_CONFIG:
+                # A server that has built these images says so with 500; its BuildConfig tells when it is read anew.
                 self._tell_failed(workload, kind, outcome)
                 await self._look_again(kind, key)
+                return
+            case _:
+                self._tell_failed(workload, kind, outcome)
+                self._retry(key, outcome.retry_after_seconds)
                 return
         if not operations:
             self._backoffs.pop(key, None)
@@ -287,17 +298,19 @@ class FanOut:
         A state that is not news came through the watch meanwhile, or the patch does not fit for another reason: then
         wait, for asking again at once could go on for ever.
         """
+        asked_about = self._state.workloads.get(key)
+        uid = asked_about.uid if asked_about else ""
         try:
             workload = await self._store.get_workload(kind, key)
         except ClusterError as error:
             log.warning("fanout.unreadable", workload=str(key), reason=str(error))
             self._retry(key)
             return
-        if workload is None:
+        if workload is not None:
+            self._state.refresh_workload(workload)
+            self._retry(key)
+        elif (known := self._state.workloads.get(key)) and known.uid == uid:
             self._state.discard_workload(key)
-            return
-        self._state.refresh_workload(workload)
-        self._retry(key)
 
     def _forget(self, key: WorkloadKey) -> None:
         """The workload is gone, and so is what was kept for it."""
@@ -348,22 +361,31 @@ class FanOut:
             message = f"{what}: {shortened(outcome.message, _LONGEST_REASON)}{advice}"
             self._notify(workload, kind, Reason.TRIGGER_FAILED, message)
 
-    async def _tell_contested(self, workload: Workload, kind: Kind, containers: Sequence[str]) -> None:
+    async def _tell_contested(self, workload: Workload, kind: Kind, lost: Mapping[str, Contest]) -> None:
         """Say who keeps setting an image back, and what would end that."""
         try:
             known = await self._store.managers(kind, workload.key)
         except ClusterError as error:
             log.warning("fanout.unreadable", workload=str(workload.key), reason=str(error))
             known = ()
-        lost = self._state.contests.lost(workload.key)
-        for container in containers:
+        for container, contest in lost.items():
             manager = managers.of_image(known, kind.pod_spec_path, container)
-            message = contests.sentence(lost[container], manager, workload, kind, container)
+            message = contests.sentence(contest, manager, workload, kind, container)
             log.warning("trigger.contested", workload=str(workload.key), reason=message)
             self._notify(workload, kind, Reason.TRIGGER_CONTESTED, message)
 
     def _notify(self, workload: Workload, kind: Kind, reason: Reason, message: str) -> None:
         self._recorder.record(Notice(about_workload(workload.key, kind, workload.uid), reason, message))
+
+
+def _undone(stored: Workload, changes: Sequence[ImageChange]) -> str:
+    """Say which of the changes the answer to a patch does not show; "" if it shows them all."""
+    has = contests.images(stored)
+    return ", ".join(
+        f"{has[change.target]} in container {change.target}"
+        for change in changes
+        if has.get(change.target, change.after) != change.after
+    )
 
 
 def _asked(workload: Workload, plan: Plan) -> tuple[str, ...]:

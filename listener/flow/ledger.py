@@ -423,7 +423,8 @@ class Ledger:
         fan_out.progress = _clock()
         fan_out.failed.pop(key, None)
         workload = self._state.workloads.get(key)
-        if key not in fan_out.patched and workload and workload.is_rolled_out is not None:
+        is_new = key not in fan_out.patched and key not in fan_out.rolling
+        if is_new and workload and workload.is_rolled_out is not None:
             fan_out.rollouts += 1
             self._roll(fan_out, key)
         fan_out.patched.add(key)
@@ -456,11 +457,11 @@ class Ledger:
             self._forget_rolling(fan_out, key)
 
     def _forget_rolling(self, fan_out: _FanOut, key: WorkloadKey) -> None:
-        others = tuple(other for other in self._rolling[key] if other is not fan_out)
+        others = tuple(other for other in self._rolling.get(key, ()) if other is not fan_out)
         if others:
             self._rolling[key] = others
         else:
-            del self._rolling[key]
+            self._rolling.pop(key, None)
 
     def _resume(self) -> None:
         """Go on with the accounts that a former process left open, and close those whose tag moved on since."""

@@ -23,7 +23,7 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(slots=True)
 class _Round(Generic[K]):
-    """`waiting` have not been looked at yet. Once nobody waits, the round is over, or `held` until it may repeat."""
+    """For `waiting` no look has begun yet. Once nobody waits, the round is over, or `held` until it may repeat."""
 
     started: float
     waiting: set[K]
@@ -40,6 +40,7 @@ class Rounds(Generic[T, K]):
         self._begin = begin
         self._rounds: dict[T, _Round[K]] = {}
         self._waiting_for: dict[K, set[T]] = {}
+        self._holds = True
 
     def moved(self, tag: T) -> None:
         """Begin a round now, unless one is under way."""
@@ -53,8 +54,8 @@ class Rounds(Generic[T, K]):
         if found.held is not None:
             self._hold(tag, found)
 
-    def looked(self, key: K) -> None:
-        """A look has ended, however it went."""
+    def begun(self, key: K) -> None:
+        """A look has begun, with the newest state: whoever is slow to answer it holds up no round."""
         for tag in self._waiting_for.pop(key, ()):
             found = self._rounds[tag]
             found.waiting.discard(key)
@@ -62,12 +63,13 @@ class Rounds(Generic[T, K]):
                 self._end(tag, found)
 
     def comes_again(self, tag: T, key: K) -> bool:
-        """Tell whether the present round is done with a key, and the next one, which is certain, will ask for it."""
+        """Tell whether the present round is done with a key, and the next one will ask for it again."""
         found = self._rounds.get(tag)
         return found is not None and found.last_move is not None and key not in found.waiting
 
     def flush(self) -> None:
-        """Begin what is held, now: there may be no later."""
+        """From now on hold nothing: there may be no later."""
+        self._holds = False
         for tag, found in tuple(self._rounds.items()):
             if found.held is not None:
                 found.held.cancel()
@@ -85,6 +87,9 @@ class Rounds(Generic[T, K]):
     def _end(self, tag: T, found: _Round[K]) -> None:
         if found.last_move is None:
             del self._rounds[tag]
+            return
+        if not self._holds:
+            self._start(tag)
             return
         found.took = _now() - found.started
         self._hold(tag, found)

@@ -120,7 +120,7 @@ class State:
         if before.uid != after.uid or before.triggers != after.triggers:
             self.contests.forget(after.key)
         elif images := containers_set_back(before, after, self.resolve):
-            self.contests.set_back(after.key, images)
+            self.contests.set_back(after, images)
 
     def _knows(self, key: WorkloadKey) -> bool:
         return self.workloads.get(key) is not None

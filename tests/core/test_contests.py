@@ -8,6 +8,7 @@ import pytest
 
 from listener.core import contests
 from listener.core.contests import ROUNDS, WINDOW_SECONDS, Contest
+from listener.core.deployment_configs import ConfigTrigger
 from listener.core.kinds import DEPLOYMENT
 from listener.core.managers import Manager
 from listener.core.streams import Resolved, StreamKey
@@ -37,14 +38,15 @@ def fought(image: str, *times: float) -> Contest:
     ],
 )
 def test_when_a_fight_is_lost(times: tuple[float, ...], is_lost: bool) -> None:
-    assert fought("a", *times).is_lost is is_lost
+    assert fought("a", *times).is_lost(times[-1]) is is_lost
 
 
 def test_another_tag_is_another_fight_but_after_a_lost_one_it_is_over_at_once() -> None:
     short = fought("a", *range(ROUNDS - 1))
     assert contests.set_back(short, "b", 10) == Contest("b", (10,))
     lost = fought("a", *range(ROUNDS))
-    assert contests.set_back(lost, "b", 10).is_lost
+    assert contests.set_back(lost, "b", 10).is_lost(10)
+    assert not lost.is_lost(WINDOW_SECONDS + 10)
     assert contests.set_back(lost, "b", WINDOW_SECONDS + 10) == Contest("b", (WINDOW_SECONDS + 10,))
 
 
@@ -82,6 +84,23 @@ def workload(web: str, api: str = "api:1", init: str = "init:1", *, paused: bool
 )
 def test_what_was_set_back(before: Workload, after: Workload, found: dict[str, str]) -> None:
     assert contests.containers_set_back(before, after, lambda *_: Resolved("NEW", "", 1)) == found
+
+
+def test_each_container_is_judged_by_its_own_tag() -> None:
+    latest = ContainerTrigger(WEB, "latest", False, "PATH", "containers", "web")
+    stable = ContainerTrigger(WEB, "stable", False, "PATH", "containers", "api")
+    tags = {"latest": "NEW", "stable": "OLD"}
+    both = Triggers((latest, stable))
+    # `web` had what `api` follows, and goes to what it follows itself: nobody set that back.
+    before = replace(workload("OLD", api="OLD"), triggers=both)
+    after = replace(workload("NEW", api="OLD"), triggers=both)
+    assert contests.containers_set_back(before, after, lambda _, tag: Resolved(tags[tag], "", 1)) == {}
+
+
+def test_a_deployment_config_is_judged_too() -> None:
+    trigger = ConfigTrigger(WEB, "latest", False, "PATH", 0, "web:latest", ("web", "init"), "NEW")
+    before, after = (replace(workload(web, init="NEW"), triggers=Triggers((trigger,))) for web in ("NEW", "edited"))
+    assert contests.containers_set_back(before, after, lambda *_: Resolved("NEW", "", 1)) == {"web": "NEW"}
 
 
 def test_the_sentence_names_who_and_what_to_do() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -13,9 +14,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from listener.core import runs, triggers
-from listener.core.actions import LAST_TRIGGERED
+from listener.core.actions import LAST_TRIGGERED, Operation
 from listener.core.build_configs import BuildTrigger
-from listener.core.kinds import DEPLOYMENT, JOB, KINDS, SHIPWRIGHT_BUILD, Form
+from listener.core.kinds import DEPLOYMENT, JOB, KINDS, SHIPWRIGHT_BUILD, Form, Kind
 from listener.core.managers import Manager
 from listener.core.notices import Reason
 from listener.core.outcomes import End, Outcome
@@ -711,3 +712,129 @@ async def test_a_retry_or_an_edit_during_a_burst_waits_for_its_next_round(world:
         world.cluster.fault = lambda *_: None
         await asyncio.sleep(30)
         assert world.image(bad) == pull_spec("b")
+
+
+async def test_a_tag_that_goes_back_to_an_image_that_was_once_lost_is_followed(world: World) -> None:
+    key = world.put(workload("app"))
+    async with running(world), fighting(world, key) as fight:
+        world.move("a", 1)
+        await asyncio.sleep(60)
+        assert world.image(key) == "from-git"
+        fight.is_on = False
+        world.move("b", 2)
+        await asyncio.sleep(60)
+        world.move("a", 3)
+        await asyncio.sleep(60)
+        assert world.image(key) == pull_spec("a")
+
+
+async def test_a_tag_that_goes_back_while_we_patch_is_no_fight_with_ourselves(world: World) -> None:
+    key = world.put(workload("app"))
+    world.cluster.latency = 0.3
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(5)
+        for version in range(2, 12, 2):
+            world.move("b", version)
+            await asyncio.sleep(0.1)  # our patch to b is under way
+            world.move("a", version + 1)
+            await asyncio.sleep(30)
+        assert world.image(key) == pull_spec("a")
+    assert world.notices.of(Reason.TRIGGER_CONTESTED) == []
+
+
+async def test_one_that_hangs_holds_up_the_next_round_of_nobody(world: World) -> None:
+    keys = [world.put(workload(f"app-{n}")) for n in range(50)]
+    healthy = world.cluster.patch_workload
+
+    async def patch(kind: Kind, key: WorkloadKey, operations: Sequence[Operation]) -> Outcome[Workload]:
+        if key == keys[25]:
+            await asyncio.sleep(30)
+            return Outcome(End.UNREACHABLE, message="no answer")
+        return await healthy(kind, key, operations)
+
+    world.cluster.patch_workload = patch  # type: ignore[method-assign]
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(2)
+        world.move("b", 2)
+        await asyncio.sleep(3)
+        assert {world.image(key) for key in keys if key != keys[25]} == {pull_spec("b")}
+
+
+async def test_at_the_end_a_burst_is_drained_to_its_last_image(world: World) -> None:
+    keys = [world.put(workload(f"app-{n}")) for n in range(20)]
+    world.cluster.latency = 0.3
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(0.4)  # some are done, the round goes on
+        world.move("b", 2)
+        world.state.rounds.flush()
+        await world.state.queue.idle()
+        assert {world.image(key) for key in keys} == {pull_spec("b")}
+
+
+async def test_a_patch_that_is_taken_and_undone_at_once_is_told_as_a_failure_and_tried_again(world: World) -> None:
+    world.put(workload("app", image="old"))
+
+    async def patch(_kind: Kind, key: WorkloadKey, _operations: object) -> Outcome[Workload]:
+        world.cluster.tried.append((0, key))
+        return Outcome(End.APPLIED, world.cluster.put_workload(world.cluster.workloads[key]))
+
+    world.cluster.patch_workload = patch  # type: ignore[method-assign, assignment]
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(3600)
+    assert 5 < len(world.cluster.tried) < 100
+    assert world.notices.of(Reason.IMAGE_TRIGGERED) == []
+    assert "does an admission webhook set it back?" in world.notices.of(Reason.TRIGGER_FAILED)[0].message
+
+
+async def test_what_was_learnt_of_an_object_that_is_gone_says_nothing_of_the_one_made_anew(world: World) -> None:
+    key = world.put(workload("app", image="old"))
+    world.cluster.fault = lambda *_: Outcome(End.STALE) if world.image(key) == "old" else None
+
+    async def get(_kind: Kind, _key: WorkloadKey) -> Workload | None:
+        await asyncio.sleep(0.01)
+        world.put(workload("app", image="new", uid="u2"))  # the watch is faster than our answer
+        return None
+
+    world.cluster.get_workload = get  # type: ignore[method-assign, assignment]
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(3600)
+    assert world.image(key) == pull_spec("a")
+
+
+async def test_a_server_that_has_built_it_already_is_believed_when_it_is_read_anew(world: World) -> None:
+    trigger = BuildTrigger(WEB, "latest", False, "spec.triggers[0].imageChange", "")
+    key = world.put(Workload(WorkloadKey("BuildConfig", "shop", "image"), "u", "1", Triggers((trigger,)), (), ()))
+    built = Triggers((replace(trigger, last=pull_spec("a")),))
+    world.cluster.put_workload(Workload(key, "u", "1", built, (), ()))  # the watch has not told
+    tries = []
+
+    def fault(verb: str, _key: object) -> Outcome[Any] | None:
+        tries.append(verb)
+        return Outcome(End.UNREACHABLE, message="already instantiated")
+
+    world.cluster.fault = fault
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(3600)
+    assert tries == ["start"]
+
+
+async def test_a_paused_parameter_beside_an_active_one_on_the_same_tag_starts_no_runs_of_its_own(world: World) -> None:
+    def entry(parameter: str, **more: bool) -> dict[str, Any]:
+        path = f'spec.paramValues[?(@.name=="{parameter}")].value'
+        return {"from": {"kind": "ImageStreamTag", "name": "web:latest"}, "fieldPath": path, **more}
+
+    text = json.dumps([entry("BASE"), entry("PINNED", paused=True)])
+    found = triggers.parse(text, namespace="shop", kind=SHIPWRIGHT_BUILD)
+    world.put(replace(build(), triggers=found))
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(5)
+        world.move("b", 2)
+        await asyncio.sleep(60)
+    assert told(world) == [pull_spec("a"), pull_spec("b")]

@@ -17,7 +17,7 @@ from listener.core.outcomes import End, Outcome
 from listener.core.pushes import Push
 from listener.core.references import Reference
 from listener.core.streams import Source, Stream
-from listener.core.workloads import Workload, WorkloadKey
+from listener.core.workloads import Container, Workload, WorkloadKey
 from listener.flow.bookkeeper import Bookkeeper, Cause
 from listener.flow.fanout import FanOut
 from listener.flow.ledger import Ledger, opening
@@ -601,3 +601,21 @@ async def test_a_record_that_waits_is_written_at_the_end(cluster: Cluster) -> No
         process.roll_out(key(0), key(1))
         await process.ledger.flush()
         assert last(cluster).phase is Phase.DONE
+
+
+async def test_one_that_was_rolling_at_a_restart_may_be_patched_again() -> None:
+    cluster = Cluster()
+    cluster.put_stream(stream(latest="a"))
+    fill(cluster, 1, image=pull_spec("a"))
+    async with running(Process(cluster)) as process:
+        await process.push("b")
+        await asyncio.sleep(5)
+    assert last(cluster).phase is Phase.ROLLING_OUT
+    async with running(Process(cluster)) as process:
+        await asyncio.sleep(5)
+        process.see(replace(cluster.workloads[key(0)], containers=(Container("app", "by-hand"),)))
+        await asyncio.sleep(5)
+        assert image_of(cluster.workloads[key(0)]) == pull_spec("b")
+        process.roll_out(key(0))
+        await asyncio.sleep(5)
+    assert (last(cluster).phase, last(cluster).rolled_out) == (Phase.DONE, 1)

@@ -46,8 +46,8 @@ async def test_a_move_begins_a_round_at_once_and_so_does_the_next_when_that_is_o
 ) -> None:
     rounds.moved("web")
     await asyncio.sleep(2)
-    rounds.looked("a")
-    rounds.looked("b")
+    rounds.begun("a")
+    rounds.begun("b")
     rounds.moved("web")
     assert world.times == [0, 2]
 
@@ -57,15 +57,15 @@ async def test_moves_during_a_round_are_one_round_after_a_quiet_time(world: Worl
     for _ in range(20):
         await asyncio.sleep(0.1)
         rounds.moved("web")
-    rounds.looked("a")
+    rounds.begun("a")
     await asyncio.sleep(10)
     assert world.times == [0]  # b was not looked at yet
-    rounds.looked("b")
+    rounds.begun("b")
     await asyncio.sleep(10)
     assert world.times == [0, 12]  # the tag was quiet for long enough when the round ended
     rounds.moved("web")
-    rounds.looked("a")
-    rounds.looked("b")
+    rounds.begun("a")
+    rounds.begun("b")
     rounds.moved("web")
     await asyncio.sleep(4.9)
     assert len(world.times) == 2
@@ -77,8 +77,8 @@ async def test_a_burst_waits_for_its_end_but_not_for_ever(world: World, rounds: 
     rounds.moved("web")
     await asyncio.sleep(1)
     rounds.moved("web")
-    rounds.looked("a")
-    rounds.looked("b")
+    rounds.begun("a")
+    rounds.begun("b")
     for _ in range(700):
         await asyncio.sleep(0.1)
         rounds.moved("web")
@@ -89,7 +89,7 @@ async def test_a_tag_of_one_workload_hardly_waits(world: World, rounds: Rounds[s
     rounds.moved("api")
     await asyncio.sleep(0.01)
     rounds.moved("api")
-    rounds.looked("b")
+    rounds.begun("b")
     await asyncio.sleep(0.1)
     assert world.times == [0, 0.015]
 
@@ -99,7 +99,7 @@ async def test_tags_have_rounds_of_their_own_though_they_concern_the_same(
 ) -> None:
     rounds.moved("web")
     rounds.moved("api")
-    rounds.looked("b")
+    rounds.begun("b")
     rounds.moved("api")
     rounds.moved("web")
     assert [tag for tag, _ in world.begun] == ["web", "api", "api"]
@@ -116,8 +116,8 @@ async def test_what_is_held_begins_when_there_may_be_no_later(world: World, roun
     rounds.moved("web")
     await asyncio.sleep(4)
     rounds.moved("web")
-    rounds.looked("a")
-    rounds.looked("b")
+    rounds.begun("a")
+    rounds.begun("b")
     rounds.flush()
     rounds.flush()
     await asyncio.sleep(60)
@@ -128,16 +128,29 @@ async def test_who_was_looked_at_comes_again_if_the_tag_has_moved_since(rounds: 
     assert not rounds.comes_again("web", "a")
     rounds.moved("web")
     assert not rounds.comes_again("web", "a")
-    rounds.looked("a")
+    rounds.begun("a")
     assert not rounds.comes_again("web", "a")
     rounds.moved("web")
     assert rounds.comes_again("web", "a")
     assert not rounds.comes_again("web", "b")
-    rounds.looked("b")
+    rounds.begun("b")
     rounds.flush()
     assert not rounds.comes_again("web", "a")
 
 
+async def test_once_nothing_is_held_a_round_that_ends_is_repeated_at_once(
+    world: World, rounds: Rounds[str, str]
+) -> None:
+    rounds.moved("web")
+    await asyncio.sleep(4)
+    rounds.moved("web")
+    rounds.begun("a")
+    rounds.flush()
+    assert world.times == [0]
+    rounds.begun("b")
+    assert world.times == [0, 4]
+
+
 async def test_one_who_was_never_asked_for_may_be_looked_at(world: World, rounds: Rounds[str, str]) -> None:
-    rounds.looked("stranger")
+    rounds.begun("stranger")
     assert world.begun == []

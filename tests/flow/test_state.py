@@ -36,7 +36,7 @@ async def test_a_tag_that_moves_wakes_those_that_follow_it_and_nobody_else(state
     state.put_workload(workload("lives-elsewhere", namespace="other"))
     state.put_stream(stream(version=1, latest="a", v1="a"))
     for key in state.workloads.keys("Deployment"):
-        state.rounds.looked(key)
+        state.rounds.begun(key)
     await woken(state)
     state.put_stream(stream(version=2, latest="b", v1="a"))
     assert await woken(state) == ["follows-latest"]
