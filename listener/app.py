@@ -18,7 +18,6 @@ from listener import __version__
 from listener.core import authentication, tracking
 from listener.core.events import Parsed
 from listener.core.hosts import HostPolicy
-from listener.core.kinds import KINDS, Kind, custom
 from listener.core.manifests import Platform
 from listener.core.polling import Bounds
 from listener.core.receipts import Arrival, Receipt
@@ -115,7 +114,7 @@ class Service:
             history_limit=settings.history.limit,
             namespaces=settings.namespaces,
         )
-        self._kinds = _kinds(settings)
+        self._kinds = settings.kinds()
         self._throttle = Throttle(ceiling=settings.fan_out.max_in_flight, per_second=settings.fan_out.max_per_second)
         self._fan_out = FanOut(
             cluster,
@@ -335,17 +334,9 @@ async def serve(settings: Settings, *, kubeconfig: str | None, context: str | No
 
 async def connect(settings: Settings, *, kubeconfig: str | None, context: str | None) -> Cluster:
     """The cluster, with a connection for each watch and each patch that may be under way, and some for the rest."""
-    watches = (1 + len(_kinds(settings))) * max(1, len(settings.namespaces))
+    watches = (1 + len(settings.kinds())) * max(1, len(settings.namespaces))
     connections = watches + 2 * settings.fan_out.max_in_flight + 16
     return await Cluster.connect(kubeconfig=kubeconfig, context=context, max_connections=connections)
-
-
-def _kinds(settings: Settings) -> tuple[Kind, ...]:
-    more = (
-        custom(each.api_version, each.kind, tuple(each.pod_spec_path.split(".")), each.plural or "")
-        for each in settings.workloads
-    )
-    return (*KINDS, *more)
 
 
 def _registries(settings: Settings) -> Registries:

@@ -16,7 +16,7 @@ import msgspec
 import yaml
 
 from listener.core.imports import interval_seconds
-from listener.core.kinds import KINDS
+from listener.core.kinds import KINDS, Kind, custom
 from listener.errors import SettingsError
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -161,6 +161,14 @@ class Settings(_Section, frozen=True, kw_only=True):
     namespaces: tuple[Name, ...] = ()
     """Where streams and workloads are looked for; empty: everywhere."""
     logging: Logging = Logging()
+
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds that are followed: ours, then those of `workloads`."""
+        more = (
+            custom(each.api_version, each.kind, tuple(each.pod_spec_path.split(".")), each.plural or "")
+            for each in self.workloads
+        )
+        return (*KINDS, *more)
 
 
 def load(file: Path | None, environment: Mapping[str, str]) -> Settings:

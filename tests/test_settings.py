@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from listener import settings
+from listener.core.kinds import KINDS
 from listener.errors import SettingsError
 
 TEAM: Mapping[str, Any] = {"name": "team", "host": "registry.example.com", "auth": {"none": True}}
@@ -342,3 +343,12 @@ def test_an_override_does_not_hide_a_section_of_the_wrong_kind() -> None:
 def test_an_override_makes_the_rest_of_the_file_no_less_strict() -> None:
     with pytest.raises(SettingsError, match=r"^fanOut\.maxInFlight: "):
         settings.parse({"fanOut": {"maxInFlight": "9"}}, {"LISTENER_HISTORY_LIMIT": "5"})
+
+
+def test_kinds_of_the_settings_are_followed_beside_ours_under_the_name_that_was_given() -> None:
+    found = settings.parse({"workloads": [{**ROLLOUT, "plural": "rolls"}, {**ROLLOUT, "kind": "Policy"}]}, {}).kinds()
+    assert found[: len(KINDS)] == KINDS
+    assert [(kind.label, kind.plural) for kind in found[len(KINDS) :]] == [
+        ("Rollout.argoproj.io", "rolls"),
+        ("Policy.argoproj.io", ""),
+    ]

@@ -14,7 +14,7 @@ import click
 from listener.cli import output
 from listener.cli.options import Common, run, stream_tag_argument, workload_options
 from listener.cli.streams import CommandFailed, Streams, cluster_of, line, settings_of
-from listener.cli.workloads import Listing, Snapshot, Workloads, each, kinds_of, named
+from listener.cli.workloads import Listing, Snapshot, Workloads, each, named
 from listener.core import impacts, overview, plans
 from listener.core.actions import Plan
 from listener.core.kinds import Form, Kind
@@ -88,7 +88,7 @@ async def _impact(common: Common, settings: Settings, name: TagName, to: str | N
     async with cluster_of(common) as cluster:
         own = common.namespace or cluster.namespace
         asked = name.within(own)
-        workloads = Workloads(cluster, kinds_of(settings))
+        workloads = Workloads(cluster, settings.kinds())
         listing = Listing(settings.namespaces or [None], own)
         found = await Streams(cluster, timeout_seconds=0).get(asked.key)
         if to is None:

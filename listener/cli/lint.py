@@ -16,7 +16,7 @@ from listener.cli import output
 from listener.cli.manifests import Manifest, Unreadable, read
 from listener.cli.options import Common, run, workload_options
 from listener.cli.streams import CommandFailed, cluster_of, settings_of
-from listener.cli.workloads import Listing, Workloads, each, kinds_of
+from listener.cli.workloads import Listing, Workloads, each
 from listener.core import lint
 from listener.core.kinds import Kind
 from listener.core.lint import Finding, Known, Severity
@@ -58,7 +58,7 @@ def command(common: Common, files: tuple[str, ...], lookup: bool, all_namespaces
         raise click.UsageError(f"-A goes with no {'-f' if files else '-n'}")
     if lookup and not files:
         raise click.UsageError("--cluster goes with -f: without it, the cluster is looked at anyway")
-    kinds = kinds_of(settings_of(common))
+    kinds = settings_of(common).kinds()
     if files:
         run(_lint_files(common, kinds, files, lookup=lookup))
     else:

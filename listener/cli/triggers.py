@@ -11,7 +11,7 @@ import click
 from listener.cli import output
 from listener.cli.options import Common, run, stream_tag, workload_options
 from listener.cli.streams import cluster_of, settings_of
-from listener.cli.workloads import Workloads, kinds_of, named
+from listener.cli.workloads import Workloads, named
 from listener.core import kind_names, overview, plans, trigger_edits
 from listener.core.actions import Operation
 from listener.core.edits import EditRefused
@@ -62,7 +62,7 @@ def command(
     """
     if pause + resume + remove > 1:
         raise click.UsageError("expected one of --pause, --resume and --remove")
-    kinds = kinds_of(settings_of(common))
+    kinds = settings_of(common).kinds()
     try:
         kind, name = kind_names.parse(workload, kinds)
     except InvalidName as error:

@@ -15,14 +15,13 @@ import msgspec
 from listener.cli import output
 from listener.cli.streams import ATTEMPTS, NOT_SERVED, CommandFailed, again, line
 from listener.core.actions import Operation, View
-from listener.core.kinds import KINDS, Kind, custom
+from listener.core.kinds import KINDS, Kind
 from listener.core.outcomes import Outcome
 from listener.core.streams import Resolved, Stream, StreamKey
 from listener.core.trigger_edits import Found
 from listener.core.workloads import Workload, WorkloadKey
 from listener.edges import objects
 from listener.errors import ClusterRefused, NotServed
-from listener.settings import Settings
 
 if TYPE_CHECKING:
     from listener.edges.cluster import Cluster, Collection
@@ -35,15 +34,9 @@ AT_ONCE = 10
 """Requests in flight: a person waits for them, and nobody else shall."""
 
 
-def kinds_of(settings: Settings) -> tuple[Kind, ...]:
-    """Return the kinds that follow tags, with those that the settings name."""
-    more = (custom(each.api_version, each.kind, tuple(each.pod_spec_path.split("."))) for each in settings.workloads)
-    return (*KINDS, *more)
-
-
 def named(key: WorkloadKey) -> str:
     """A workload in a sentence; one of a file may have no namespace."""
-    return f"{key.kind.lower()} {key.namespace}/{key.name}" if key.namespace else f"{key.kind.lower()} {key.name}"
+    return str(key) if key.namespace else f"{key.kind.lower()} {key.name}"
 
 
 async def each(work: Callable[[T], Awaitable[V]], over: Iterable[T]) -> list[V]:

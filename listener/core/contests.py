@@ -79,8 +79,7 @@ def _wanted(workload: Workload, resolve: Callable[[StreamKey, str], Resolved | N
             case ContainerTrigger():
                 place = locate(trigger, workload.containers, workload.init_containers)
                 if not isinstance(place, str):
-                    lists = {"containers": workload.containers, "initContainers": workload.init_containers}
-                    found.setdefault(lists[place[0]][place[1]].name, resolved.pull_spec)
+                    found.setdefault(workload.at(*place).name, resolved.pull_spec)
             case ConfigTrigger():
                 found.update(dict.fromkeys(trigger.containers, resolved.pull_spec))
     return found
@@ -95,13 +94,8 @@ def sentence(contest: Contest, manager: Manager | None, workload: Workload, kind
     who = f"field manager {manager.name!r}" if manager else "somebody"
     seconds = contest.times[-1] - contest.times[0]
     how_long = f"within {seconds:.0f} s" if seconds >= 1 else "at once"
-    lists = {"containers": workload.containers, "initContainers": workload.init_containers}
-    path = next(
-        pointer(*kind.pod_spec_path, section, str(index), "image")
-        for section, containers in lists.items()
-        for index, found in enumerate(containers)
-        if found.name == container
-    )
+    section, index = workload.find(container) or ("containers", 0)
+    path = pointer(*kind.pod_spec_path, section, str(index), "image")
     return (
         f"container {container}: {who} set the image back from {contest.image} {len(contest.times)} times"
         f" {how_long}, so it is left alone until the tag moves. If the tag shall decide:"

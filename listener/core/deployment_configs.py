@@ -15,8 +15,8 @@ from typing import Any
 from listener.core.actions import ImageChange, Operation, Plan, View, annotate, because, pointer, set_image, why
 from listener.core.kinds import Kind
 from listener.core.streams import DEFAULT_TAG, StreamKey
-from listener.core.triggers import Section, Trigger, Triggers, stream_tag
-from listener.core.workloads import Container, Workload
+from listener.core.triggers import Trigger, Triggers, stream_tag
+from listener.core.workloads import Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +103,17 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
             return Plan(problems=tuple(problems), waits=True)
         set_here: list[Operation] = []
         for name in trigger.containers:
-            place = _find(workload, name)
+            place = workload.find(name)
             if place is None:
                 problems.append(f"{trigger.field_path}.containerNames: the pod template has no container {name!r}")
                 continue
-            section, index, container = place
+            container = workload.at(*place)
             if container.image == resolved.pull_spec:
                 continue
             if (name, resolved.pull_spec) in leave:
                 left.append(name)
                 continue
-            path = pointer(*kind.pod_spec_path, section, str(index))
+            path = pointer(*kind.pod_spec_path, place[0], str(place[1]))
             set_here += set_image(path, name, container.image, resolved.pull_spec)
             changes.append(
                 ImageChange(name, container.image, resolved.pull_spec, trigger.stream, trigger.tag, resolved.digest)
@@ -134,18 +134,6 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
     if changes:
         operations += _explain(workload, because(changes, last, view))
     return Plan(tuple(changes), tuple(operations), None, tuple(problems), left=tuple(left))
-
-
-def _find(workload: Workload, name: str) -> tuple[Section, int, Container] | None:
-    lists: Mapping[Section, tuple[Container, ...]] = {
-        "containers": workload.containers,
-        "initContainers": workload.init_containers,
-    }
-    for section, containers in lists.items():
-        for index, container in enumerate(containers):
-            if container.name == name:
-                return section, index, container
-    return None
 
 
 def _explain(workload: Workload, annotations: Mapping[str, str]) -> list[Operation]:

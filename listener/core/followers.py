@@ -48,9 +48,7 @@ def _has(workload: Workload, trigger: Trigger, pull_spec: str) -> bool:
             place = locate(trigger, workload.containers, workload.init_containers)
             if isinstance(place, str):
                 return False
-            section, index = place
-            containers = workload.containers if section == "containers" else workload.init_containers
-            return containers[index].image == pull_spec
+            return workload.at(*place).image == pull_spec
         case ConfigTrigger():
             images = {
                 container.name: container.image for container in (*workload.containers, *workload.init_containers)

@@ -15,7 +15,7 @@ from listener.core.build_configs import BuildTrigger
 from listener.core.deployment_configs import ConfigTrigger
 from listener.core.streams import StreamKey
 from listener.core.triggers import ContainerTrigger, RunTrigger, Section, Trigger, locate
-from listener.core.workloads import Container, Record, Workload
+from listener.core.workloads import Record, Workload
 
 Missing = Callable[[StreamKey, str], str]
 """Tells why a tag points at nothing."""
@@ -82,8 +82,7 @@ class _Looking:
         place = locate(trigger, self._workload.containers, self._workload.init_containers)
         if isinstance(place, str):
             return self._broken(str(trigger.container), trigger, place)
-        section, index = place
-        container = (self._workload.containers if section == "containers" else self._workload.init_containers)[index]
+        container = self._workload.at(*place)
         if (first := self._claimed.setdefault(place, trigger)) is not trigger:
             why = f"fieldPath {first.field_path} sets container {container.name!r} already, and that one counts"
             return self._broken(container.name, trigger, f"fieldPath {trigger.field_path}: {why}")
@@ -91,16 +90,12 @@ class _Looking:
 
     def _of_config(self, trigger: ConfigTrigger) -> Iterator[TriggerState]:
         for name in trigger.containers:
-            container = self._find(name)
-            if container is None:
+            place = self._workload.find(name)
+            if place is None:
                 why = f"{trigger.field_path}.containerNames: the pod template has no container {name!r}"
                 yield self._broken(name, trigger, why)
             else:
-                yield self._state(name, trigger, container.image, waits_for_others=self._waits)
-
-    def _find(self, name: str) -> Container | None:
-        everyone = (*self._workload.containers, *self._workload.init_containers)
-        return next((container for container in everyone if container.name == name), None)
+                yield self._state(name, trigger, self._workload.at(*place).image, waits_for_others=self._waits)
 
     def _broken(self, target: str, trigger: Trigger, why: str) -> TriggerState:
         state = State.PAUSED if trigger.paused else State.BROKEN

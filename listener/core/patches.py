@@ -12,7 +12,7 @@ from datetime import datetime
 from listener.core.actions import ImageChange, Operation, Plan, View, annotate, because, pointer, set_image, why
 from listener.core.kinds import Kind
 from listener.core.triggers import ContainerTrigger, Section, locate
-from listener.core.workloads import Container, Workload
+from listener.core.workloads import Workload
 
 
 def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Collection[tuple[str, str]] = ()) -> Plan:
@@ -36,7 +36,7 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
             if not trigger.paused:
                 problems.append(place)
             continue
-        container = _container(workload, place)
+        container = workload.at(*place)
         if (first := claimed.setdefault(place, trigger)) is not trigger:
             problems.append(
                 f"fieldPath {trigger.field_path}: {first.field_path} sets container {container.name!r} already,"
@@ -64,8 +64,3 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
     if changes:
         operations += [annotate(name, value) for name, value in because(changes, last, view).items()]
     return Plan(tuple(changes), tuple(operations), None, tuple(problems), waits, tuple(left))
-
-
-def _container(workload: Workload, place: tuple[Section, int]) -> Container:
-    section, index = place
-    return (workload.containers if section == "containers" else workload.init_containers)[index]

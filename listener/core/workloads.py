@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from listener.core.triggers import Triggers
+from listener.core.triggers import Section, Triggers
 
 
 class WorkloadKey(NamedTuple):
@@ -62,3 +62,19 @@ class Workload:
     is_rolled_out: bool | None = None
     has_annotations: bool = True
     record: Record | None = None
+
+    def at(self, section: Section, index: int) -> Container:
+        """Return the container at a place, as `triggers.locate` tells it."""
+        return (self.containers if section == "containers" else self.init_containers)[index]
+
+    def find(self, name: str) -> tuple[Section, int] | None:
+        """Return the place of the container of that name."""
+        lists: Mapping[Section, tuple[Container, ...]] = {
+            "containers": self.containers,
+            "initContainers": self.init_containers,
+        }
+        for section, containers in lists.items():
+            for index, container in enumerate(containers):
+                if container.name == name:
+                    return section, index
+        return None

@@ -295,22 +295,11 @@ class Cluster:
     async def get_run_record(self, namespace: str, start: Start) -> str | None:
         """What the run of that name was made of, as its annotation last-triggered says. Raises ClusterError."""
         path = _path(_group_path(start.api_version), start.plural, namespace, start.name)
-        try:
-            return objects.read_last_triggered(await self.get(path))
-        except _NotThere:
-            return None
-        except _DECODE_ERRORS as error:
-            raise ClusterUnavailable(f"GET {path}: the answer is not the object: {error}") from error
+        return await self.find(path, objects.read_last_triggered)
 
     async def managers(self, kind: Kind, key: WorkloadKey) -> Sequence[Manager]:
         """Who manages which fields of a workload; nobody if it is gone. Raises ClusterError."""
-        path = await self._object_path(kind, key)
-        try:
-            return objects.read_managers(await self.get(path))
-        except _NotThere:
-            return ()
-        except _DECODE_ERRORS as error:
-            raise ClusterUnavailable(f"GET {path}: the answer is not the object: {error}") from error
+        return await self.find(await self._object_path(kind, key), objects.read_managers) or ()
 
     async def plural(self, api_version: str, kind: str) -> str:
         """What the resource of a kind is called in paths, by the API server's discovery. Raises ClusterError.
@@ -373,6 +362,15 @@ class Cluster:
         return await self.read(path, {}, limits=_REQUEST_TIMEOUT)
 
     # Requests
+
+    async def find(self, path: str, read: Callable[[bytes], V]) -> V | None:
+        """GET an object, and read it; None if there is none. Raises ClusterError."""
+        try:
+            return read(await self.get(path))
+        except _NotThere:
+            return None
+        except _DECODE_ERRORS as error:
+            raise ClusterUnavailable(f"GET {path}: the answer is not the object: {error}") from error
 
     async def _write(
         self,
@@ -559,12 +557,7 @@ class Collection(Generic[K, V]):
     async def get(self, name: str) -> V | None:
         """The object as it is now; None if there is none. Raises ClusterError."""
         path = f"{await self._path()}/{quote(name, safe='')}"
-        try:
-            return self._read(await self._cluster.get(path))
-        except _NotThere:
-            return None
-        except _DECODE_ERRORS as error:
-            raise ClusterUnavailable(f"GET {path}: the answer is not the object: {error}") from error
+        return await self._cluster.find(path, self._read)
 
     async def _path(self) -> str:
         plural = self._plural
