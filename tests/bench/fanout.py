@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import pairwise
 
 from listener.core.actions import CHANGE_CAUSE, LAST_TRIGGERED
 from listener.core.kinds import KINDS
@@ -15,45 +17,42 @@ from listener.core.workloads import WorkloadKey
 from tests.bench.world import (
     Service,
     World,
+    beside,
     create_deployments,
     create_stream,
     digest,
     many,
     pull_spec,
     service,
-    until,
 )
 
 DEPLOYMENT = KINDS[0]
-_ROUNDS = 3
-_APPLIED = 'listener_patches_total.*outcome="applied"'
+_FEWEST_ROUNDS, _PATCHES = 3, 10_000  # so few at least; fan-outs of a thousand scatter more, and take less time
+_REST_SECONDS = 1
+_SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.01, 0.5
+_SENT = "listener_patches_total"
+_APPLIED = f'{_SENT}.*outcome="applied"'
 
 
 async def run(world: World, workloads: int) -> dict[str, object]:
-    """The service does not run while the bare client patches: it would put the images back."""
-    names = await create_deployments(world, workloads, "latest", "nothing-yet")
-    await create_stream(world)
-    ratios, ours, bare = [], [], []
-    number = 0
-    for _ in range(_ROUNDS):
-        number += 1
-        started = time.perf_counter()
-        await _patch_all(world, names, number)
-        bare.append(time.perf_counter() - started)
+    """The two take turns over many rounds, on a server at rest and with connections that are open: the service in one
+    namespace, the bare client in another, where there are as many Deployments of the same kind. So that a machine that
+    is slow for a while is slow for both, each round of ours stands between two of the bare client.
+    """
+    async with beside(world) as other:
+        names = await create_deployments(world, workloads, "latest", "nothing-yet")
+        await create_deployments(other, workloads, "latest", "nothing-yet")
+        await create_stream(world)
+        ours, bare = [], []
         async with service(world) as running:
-            # The stream still says what the last round said: let the service settle on that before the clock starts.
-            if number > 1:
-                await until(partial(_patched, world, workloads, number - 1))
-            already = await running.metric(_APPLIED)
-            number += 1
-            started = time.perf_counter()
-            await running.push(f"{world.namespace}/web", "latest", digest(number))
-            await until(partial(_reached, running, already + workloads), every_seconds=0.1)
-            ours.append(time.perf_counter() - started)
-            if not await _patched(world, workloads, number):
-                raise RuntimeError("a workload has not the digest that was pushed")
-            sent = await running.metric("listener_patches_total") - already
-        ratios.append(ours[-1] / bare[-1])
+            for number in range(1, _FEWEST_ROUNDS + _PATCHES // workloads + 1):
+                bare.append(await _measured(_patch_all(other, names, number)))
+                ours.append(await _measured(_push(world, running, workloads, number)))
+                if not await _patched(world, workloads, number):
+                    raise RuntimeError("a workload has not the digest that was pushed")
+            bare.append(await _measured(_patch_all(other, names, number + 1)))
+            sent = await running.metric(_SENT)
+    ratios = [seconds / statistics.mean(around) for seconds, around in zip(ours, pairwise(bare), strict=True)]
     return {
         "bench": "fanout",
         "workloads": workloads,
@@ -61,12 +60,29 @@ async def run(world: World, workloads: int) -> dict[str, object]:
         "ratios": [round(ratio, 3) for ratio in ratios],
         "seconds": round(statistics.median(ours), 3),
         "bare_seconds": round(statistics.median(bare), 3),
-        "patches_in_last_round": int(sent),
+        "patches_in_a_round": sent / len(ours),
     }
 
 
-async def _reached(running: Service, patches: float) -> bool:
-    return await running.metric(_APPLIED) >= patches
+async def _measured(work: Awaitable[None]) -> float:
+    await asyncio.sleep(_REST_SECONDS)
+    started = time.perf_counter()
+    await work
+    return time.perf_counter() - started
+
+
+async def _push(world: World, running: Service, workloads: int, number: int) -> None:
+    """Push, and return when the service has patched every workload.
+
+    It is asked seldom while much is left, for to answer takes the time it should patch in, and ever more often towards
+    the end.
+    """
+    already = await running.metric(_APPLIED)
+    started = time.perf_counter()
+    await running.push(f"{world.namespace}/web", "latest", digest(number))
+    while (patched := await running.metric(_APPLIED) - already) < workloads:
+        pace = (time.perf_counter() - started) / max(patched, 1)
+        await asyncio.sleep(min(max(_SHORTEST_WAIT_SECONDS, 0.8 * pace * (workloads - patched)), _LONGEST_WAIT_SECONDS))
 
 
 async def _patched(world: World, workloads: int, number: int) -> bool:

@@ -12,7 +12,8 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,21 +59,32 @@ async def world(kubeconfig: Path | None, folder: Path) -> AsyncIterator[World]:
         await process.stdout.readuntil(b"Ctrl-C")
     else:
         process = None
-    namespace = f"bench-{secrets.token_hex(3)}"
     try:
         async with await Cluster.connect(kubeconfig=str(kubeconfig), max_connections=2 * IN_FLIGHT) as client:
             await install_image_streams(client)
-            await _create(
-                client, "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-            )
-            try:
+            async with _namespace(client) as namespace:
                 yield World(kubeconfig, client, folder, namespace)
-            finally:
-                await client.delete(f"/api/v1/namespaces/{namespace}")
     finally:
         if process is not None:
             process.terminate()
             await process.wait()
+
+
+@asynccontextmanager
+async def beside(world: World) -> AsyncIterator[World]:
+    """The same world, with a namespace that the service does not look at."""
+    async with _namespace(world.client) as namespace:
+        yield replace(world, namespace=namespace)
+
+
+@asynccontextmanager
+async def _namespace(client: Cluster) -> AsyncIterator[str]:
+    name = f"bench-{secrets.token_hex(3)}"
+    await _create(client, "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    try:
+        yield name
+    finally:
+        await client.delete(f"/api/v1/namespaces/{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +100,7 @@ class Service:
         """Deliver one push as distribution does; returns when it is stored."""
         event = {
             "id": secrets.token_hex(8),
-            "timestamp": "2026-01-01T00:00:00Z",
+            "timestamp": datetime.now(UTC).isoformat(),
             "action": "push",
             "target": {"mediaType": _MANIFEST_TYPE, "digest": digest, "repository": repository, "tag": tag},
             "request": {"host": HOST, "method": "PUT"},
