@@ -5,7 +5,10 @@ Each command is a module of its own, imported when it is called: `--help` must n
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from keyword import iskeyword
 from typing import Any, Final
@@ -41,7 +44,8 @@ class _Commands(click.Group):
             return None
         # The module is named like the command, as far as Python lets it, and holds it as `command`.
         module = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
-        command: click.Command = import_module(f"listener.cli.{module}").command
+        with _uncollected():
+            command: click.Command = import_module(f"listener.cli.{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -54,6 +58,21 @@ class _Commands(click.Group):
         if args and args[0] not in COMMANDS:
             ctx.fail(f"there is no command {args[0]!r}; there are {', '.join(COMMANDS)}")
         return super().resolve_command(ctx, args)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Import without the garbage collector, which would look through the same modules over and over and find nothing;
+    nor need it ever look at them later.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import msgspec
 
 from listener import app, logs, settings
 from listener.cli.options import cluster_options, run
+
+# That make the garbage collector run. Lists and fan-outs make objects by the thousand, and next to none are garbage
+# that only it can find: with Python's own 700 it takes a twentieth of their time.
+_YOUNG_OBJECTS = 20_000
 
 
 @click.command("serve")
@@ -25,4 +30,5 @@ def command(config: Path | None, namespace: str | None, kubeconfig: str | None, 
     if namespace:
         found = msgspec.structs.replace(found, namespaces=(namespace,))
     logs.configure(found.logging.level, found.logging.format)
+    gc.set_threshold(_YOUNG_OBJECTS)
     run(app.serve(found, kubeconfig=kubeconfig, context=context))

@@ -203,14 +203,21 @@ class Cluster:
 
     def streams(self, namespace: str | None = None) -> Collection[StreamKey, Stream]:
         """The image streams of one namespace, or of all."""
-        return Collection(self, STREAMS_PATH, "imagestreams", namespace, objects.read_stream, StreamKey)
+        return Collection(
+            self, STREAMS_PATH, "imagestreams", namespace, objects.read_stream, StreamKey, identity=_own_identity
+        )
 
     def workloads(self, kind: Kind, namespace: str | None = None) -> Collection[WorkloadKey, Workload]:
         """The workloads of one kind, of one namespace or of all."""
-        return self.of_kind(kind, namespace, partial(objects.read_workload, kind))
+        return self.of_kind(kind, namespace, partial(objects.read_workload, kind), identity=_own_identity)
 
     def of_kind(
-        self, kind: Kind, namespace: str | None, read: Callable[[bytes | msgspec.Raw], V]
+        self,
+        kind: Kind,
+        namespace: str | None,
+        read: Callable[[bytes | msgspec.Raw], V],
+        *,
+        identity: Callable[[V], tuple[WorkloadKey, str]] | None = None,
     ) -> Collection[WorkloadKey, V]:
         """The same, as `read` makes them of their JSON."""
 
@@ -225,6 +232,7 @@ class Cluster:
             read,
             key,
             kind=kind,
+            identity=identity,
         )
 
     # What is read and written by name
@@ -484,14 +492,18 @@ class Collection(Generic[K, V]):
         key: Callable[[str, str], K],
         *,
         kind: Kind | None = None,
+        identity: Callable[[V], tuple[K, str]] | None = None,
     ) -> None:
-        """`plural` may be "": then discovery is asked what the kind is called."""
+        """`plural` may be "": then discovery is asked what the kind is called. `identity` returns the key and the
+        resource version of what `read` made; without it each object is decoded once more for them.
+        """
         self._cluster = cluster
         self._group_path = group_path
         self._plural = plural
         self._kind = kind
         self._read = read
         self._key = key
+        self._identity = identity
         self._selection = {"labelSelector": kind.selector} if kind and kind.selector else {}
         # Two groups may have resources of the same name.
         is_ambiguous = kind is not None and kind.label != kind.name
@@ -534,9 +546,9 @@ class Collection(Generic[K, V]):
                 await asyncio.gather(coming, return_exceptions=True)
 
     def _page(self, listed: _List) -> Page[K, V]:
-        keys = frozenset(self._key_of(raw) for raw in listed.items or ())
-        found = [self._try_read(raw) for raw in listed.items or ()]
-        return Page(tuple(value for value in found if value is not None), keys, listed.metadata.resource_version)
+        read = [(raw, self._try_read(raw)) for raw in listed.items or ()]
+        keys = frozenset(self._identify(raw, value)[0] for raw, value in read)
+        return Page(tuple(value for _, value in read if value is not None), keys, listed.metadata.resource_version)
 
     async def changes(self, resource_version: str) -> AsyncIterator[Seen[V] | Gone[K] | Mark]:
         """Follow what changes after `resource_version` until the server ends the watch (some minutes).
@@ -573,19 +585,20 @@ class Collection(Generic[K, V]):
                 raise _refusal(f"watch {self._group_path}/{self}", status.code, {}, bytes(event.object))
             if event.type == "BOOKMARK":
                 return Mark(_decode_bookmark(event.object).metadata.resource_version)
-            metadata = _decode_name(event.object).metadata
+            value = None if event.type == "DELETED" else self._try_read(event.object)
+            key, version = self._identify(event.object, value)
         except _DECODE_ERRORS as error:
             raise ClusterUnavailable(f"watch {self._group_path}/{self}: not a watch event: {error}") from error
         if event.type == "DELETED":
-            return Gone(self._key(metadata.namespace, metadata.name), metadata.resource_version)
-        value = self._try_read(event.object)
-        if value is None:
-            return Mark(metadata.resource_version)
-        return Seen(value, metadata.resource_version)
+            return Gone(key, version)
+        return Mark(version) if value is None else Seen(value, version)
 
-    def _key_of(self, raw: msgspec.Raw) -> K:
+    def _identify(self, raw: msgspec.Raw, value: V | None) -> tuple[K, str]:
+        """The key of an object and its resource version, whether it could be read or not."""
+        if value is not None and self._identity:
+            return self._identity(value)
         metadata = _decode_name(raw).metadata
-        return self._key(metadata.namespace, metadata.name)
+        return self._key(metadata.namespace, metadata.name), metadata.resource_version
 
     def _try_read(self, raw: msgspec.Raw) -> V | None:
         """Read one object. One of an unknown shape is logged and passed over: it must not hide all the others."""
@@ -593,9 +606,16 @@ class Collection(Generic[K, V]):
             return self._read(raw)
         except _DECODE_ERRORS as error:
             log.error(
-                "cluster.object_unreadable", resource=self.resource, object=str(self._key_of(raw)), reason=str(error)
+                "cluster.object_unreadable",
+                resource=self.resource,
+                object=str(self._identify(raw, None)[0]),
+                reason=str(error),
             )
             return None
+
+
+def _own_identity(value: Stream | Workload) -> tuple[Any, str]:
+    return value.key, value.resource_version
 
 
 def _service_account_namespace() -> str:
