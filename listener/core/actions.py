@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from listener.core.streams import Resolved, StreamKey
@@ -16,6 +17,8 @@ from listener.core.triggers import Trigger
 
 LAST_TRIGGERED: Final = "imagestreams.dev/last-triggered"
 CHANGE_CAUSE: Final = "kubernetes.io/change-cause"
+
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 Operation = Mapping[str, object]
 """One operation of a JSON Patch (RFC 6902)."""
@@ -73,6 +76,7 @@ class Plan:
     left: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=1024)  # a fan-out asks for the same few thousands of times
 def pointer(*parts: str) -> str:
     """Write a JSON Pointer (RFC 6901)."""
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
@@ -99,7 +103,7 @@ def annotate(name: str, value: str) -> Operation:
 
 def because(changes: Sequence[ImageChange], why: Mapping[str, object], view: View) -> Mapping[str, str]:
     """The annotations that explain changes: what triggered the last of them, and all moves for `rollout history`."""
-    found = {LAST_TRIGGERED: json.dumps(why, separators=(",", ":"))}
+    found = {LAST_TRIGGERED: _compact(why)}
     if view.change_cause:
         # Each move once, however many containers follow it.
         moves = dict.fromkeys(f"{change.stream}:{change.tag} -> {change.after}" for change in changes)
@@ -114,7 +118,7 @@ def why(trigger: Trigger, resolved: Resolved, now: datetime, view: View) -> Mapp
         "tag": trigger.tag,
         "generation": resolved.generation,
         "digest": resolved.digest,
-        "time": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": f"{now.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z",
     }
     delivery = view.delivery(trigger.stream, trigger.tag)
     return found | {"delivery": delivery} if delivery else found

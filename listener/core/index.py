@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from listener.core.streams import Repository, Source, Stream, StreamKey
+from listener.core.streams import Repository, Resolved, Source, Stream, StreamKey
 from listener.core.versions import is_newer
 from listener.core.workloads import Workload, WorkloadKey
 
@@ -36,6 +36,7 @@ class StreamIndex:
 
     def __init__(self) -> None:
         self._streams: dict[StreamKey, Stream] = {}
+        self._resolved: dict[StreamKey, dict[str, Resolved | None]] = {}  # what was asked for, of the states above
         self._fed_by: dict[Repository, set[StreamKey]] = {}
         self._followers: dict[StreamKey, set[StreamKey]] = {}
         self._importing: dict[Source, set[tuple[StreamKey, str]]] = {}
@@ -53,6 +54,7 @@ class StreamIndex:
         if before and before.uid == stream.uid and not is_newer(stream.resource_version, before.resource_version):
             return None
         self._streams[stream.key] = stream
+        self._resolved.pop(stream.key, None)
         if before is None or (before.spec_tags, before.repository) != (stream.spec_tags, stream.repository):
             _drop(self._fed_by, before.repositories() if before else (), stream.key)
             _add(self._fed_by, stream.repositories(), stream.key)
@@ -72,6 +74,7 @@ class StreamIndex:
         stream = self._streams.pop(key, None)
         if stream is None:
             return StreamNews()
+        self._resolved.pop(key, None)
         _drop(self._fed_by, stream.repositories(), key)
         _drop(self._followers, stream.sources(), key)
         for source, tag in _imported(stream):
@@ -89,6 +92,16 @@ class StreamIndex:
     def get(self, key: StreamKey) -> Stream | None:
         """Return the stream as last seen."""
         return self._streams.get(key)
+
+    def resolve(self, key: StreamKey, tag: str) -> Resolved | None:
+        """Return what a consumer of the tag pulls, None while it points at nothing. Fan-outs ask by the thousand."""
+        stream = self._streams.get(key)
+        if stream is None:
+            return None
+        found = self._resolved.setdefault(key, {})
+        if tag not in found:
+            found[tag] = stream.resolve(tag)
+        return found[tag]
 
     def keys(self, namespace: str | None = None) -> frozenset[StreamKey]:
         """Return the streams of a namespace, or of all."""
@@ -129,7 +142,7 @@ class WorkloadIndex:
             _add(self._followers, _followed(workload), workload.key)
             _drop(self._pausing, _paused(before) if before else (), workload.key)
             _add(self._pausing, _paused(workload), workload.key)
-        return not (before and same_object and _planned(before) == _planned(workload))
+        return not (before and same_object and before.planned == workload.planned)
 
     def discard(self, key: WorkloadKey) -> None:
         """Forget a workload, if it is known."""
@@ -178,10 +191,6 @@ def _followed(workload: Workload) -> Iterable[tuple[StreamKey, str]]:
 def _paused(workload: Workload) -> Iterable[tuple[StreamKey, str]]:
     paused = {(trigger.stream, trigger.tag) for trigger in workload.triggers.valid if trigger.paused}
     return paused.difference(_followed(workload)) if paused else ()
-
-
-def _planned(workload: Workload) -> tuple[object, ...]:
-    return workload.triggers, workload.containers, workload.init_containers, workload.record
 
 
 def _add(index: dict[_K, set[_V]], keys: Iterable[_K], value: _V) -> None:

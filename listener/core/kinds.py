@@ -55,6 +55,10 @@ class Kind:
         if not self.label:
             object.__setattr__(self, "label", self.name)
 
+    def __hash__(self) -> int:
+        """Labels differ, and caches ask for this with each object that is read."""
+        return hash(self.label)
+
 
 _TEMPLATE: Final = ("spec", "template", "spec")
 

@@ -67,6 +67,19 @@ class Workload:
         """Return the container at a place, as `triggers.locate` tells it."""
         return (self.containers if section == "containers" else self.init_containers)[index]
 
+    @property
+    def planned(self) -> tuple[object, ...]:
+        """What planning reads of it: while this stays the same, so does the plan."""
+        return self.triggers, self.containers, self.init_containers, self.record
+
+    def planned_with(self, images: Mapping[str, str]) -> tuple[object, ...]:
+        """The same, once the containers of those names have those images."""
+        containers, init_containers = (
+            tuple(Container(found.name, images.get(found.name, found.image)) for found in section)
+            for section in (self.containers, self.init_containers)
+        )
+        return self.triggers, containers, init_containers, self.record
+
     def find(self, name: str) -> tuple[Section, int] | None:
         """Return the place of the container of that name."""
         lists: Mapping[Section, tuple[Container, ...]] = {

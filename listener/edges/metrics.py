@@ -6,6 +6,7 @@ Every label comes from a closed set; seconds are the only unit of time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -47,6 +48,9 @@ class Metrics:
             buckets=_FAST,
             registry=registry,
         )
+        # To look up the values of labels takes longer than to count, and these are asked for with each patch.
+        self._patches_of = cache(self._patches.labels)
+        self._patch_seconds_of = cache(self._patch_seconds.labels)
         self._to_stored = Histogram(
             "listener_hook_to_stored_seconds",
             "From a delivery's arrival to the tag history being stored.",
@@ -109,8 +113,8 @@ class Metrics:
         self._to_stored.observe(seconds)
 
     def patched(self, kind: str, end: str, seconds: float) -> None:
-        self._patches.labels(kind, end).inc()
-        self._patch_seconds.labels(kind).observe(seconds)
+        self._patches_of(kind, end).inc()
+        self._patch_seconds_of(kind).observe(seconds)
 
     def patched_after_hook(self, seconds: float) -> None:
         self._to_patched.observe(seconds)

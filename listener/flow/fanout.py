@@ -185,9 +185,11 @@ class FanOut:
         elif plan.start:
             await self._start(workload, kind, plan, plan.start)
         else:
-            self._state.contests.sent(key, {change.target: change.after for change in plan.changes})
-            outcome = await self._send(kind, key, plan)
-            await self._conclude(workload, kind, plan.changes, outcome)
+            images = {change.target: change.after for change in plan.changes}
+            self._state.contests.sent(key, images)
+            with self._state.expecting(workload, images):
+                outcome = await self._send(kind, key, plan)
+                await self._conclude(workload, kind, plan.changes, outcome)
         if newly_left:
             await self._tell_contested(workload, kind, newly_left)
 
@@ -217,6 +219,7 @@ class FanOut:
                     self._retry(key)
                     return
                 self._backoffs.pop(key, None)
+                self._state.contests.settled(key)
                 self._tell_applied(outcome.stored, kind, changes)
             case End.STALE:
                 await self._look_again(kind, key)

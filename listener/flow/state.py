@@ -6,7 +6,8 @@ the reply to our own patch. Older news than we have is dropped by the indexes, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 from listener.core.contests import containers_set_back
@@ -46,6 +47,7 @@ class State:
         # name it.
         self._arrivals: dict[tuple[StreamKey, str], tuple[str, Arrival]] = {}
         self.observer: Observer | None = None
+        self._expected: dict[WorkloadKey, tuple[object, ...]] = {}  # what the patch that is under way makes of them
 
     def put_stream(self, stream: Stream) -> None:
         before = self.streams.get(stream.key)
@@ -78,8 +80,17 @@ class State:
             self._compare(before, workload)
         if self.observer and workload.is_rolled_out and self.workloads.get(key) is workload:
             self.observer.rolled_out(workload)
-        if is_news or (before and not self._knows(key)):
+        if (is_news and not self._is_expected(workload)) or (before and not self._knows(key)):
             self.queue.add(key, key.namespace)
+
+    @contextmanager
+    def expecting(self, workload: Workload, images: Mapping[str, str]) -> Iterator[None]:
+        """Say which images, by container, a patch gives a workload: when they show, it need not be looked at again."""
+        self._expected[workload.key] = (workload.uid, workload.planned_with(images))
+        try:
+            yield
+        finally:
+            del self._expected[workload.key]
 
     def refresh_workload(self, workload: Workload) -> None:
         """Take in an answer to us, unless its object is unknown (any more): only a watch may bring one back."""
@@ -94,8 +105,7 @@ class State:
             self.queue.add(key, key.namespace)
 
     def resolve(self, key: StreamKey, tag: str) -> Resolved | None:
-        stream = self.streams.get(key)
-        return stream.resolve(tag) if stream else None
+        return self.streams.resolve(key, tag)
 
     def remember_arrival(self, key: StreamKey, tag: str, digest: str, arrival: Arrival) -> None:
         self._arrivals[key, tag] = (digest, arrival)
@@ -121,6 +131,9 @@ class State:
             self.contests.forget(after.key)
         elif images := containers_set_back(before, after, self.resolve):
             self.contests.set_back(after, images)
+
+    def _is_expected(self, workload: Workload) -> bool:
+        return self._expected.get(workload.key) == (workload.uid, workload.planned)
 
     def _knows(self, key: WorkloadKey) -> bool:
         return self.workloads.get(key) is not None

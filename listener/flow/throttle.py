@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 from listener.core.concurrency import Knee
 
@@ -46,20 +46,21 @@ class Throttle:
         """How many patches may be under way at once, now."""
         return self._knee.limit
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    def turn(self) -> AbstractAsyncContextManager[None]:
         """Hold one of `limit` turns. When the limit shrinks those in use end by themselves.
 
         An admission without `observe` ends with its turn.
         """
+        return _Turn(self._begin_turn, self._end)
+
+    async def _begin_turn(self) -> None:
         if not self._turns.enter():
             await self._turns.wait()
-        try:
-            yield
-        finally:
-            self._end_turn()
-            self._end_admission()
-            self._advance()
+
+    def _end(self) -> None:
+        self._end_turn()
+        self._end_admission()
+        self._advance()
 
     async def admit(self) -> bool:
         """Wait until one more patch may be sent, by the holder of a turn; True if it did not come at once."""
@@ -138,6 +139,22 @@ class Throttle:
             self._timer = None
         if self._admissions and self._knee.in_flight < self._knee.limit:
             self._timer = asyncio.get_running_loop().call_at(self._opens(), self._advance)
+
+
+class _Turn:
+    """A plain class, for a context manager made of a generator costs several times as much."""
+
+    __slots__ = ("_begin", "_end")
+
+    def __init__(self, begin: Callable[[], Awaitable[None]], end: Callable[[], None]) -> None:
+        self._begin = begin
+        self._end = end
+
+    async def __aenter__(self) -> None:
+        await self._begin()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._end()
 
 
 class _Line:

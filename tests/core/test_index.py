@@ -101,6 +101,21 @@ class TestStreams:
         assert streams.fed_by(Repository("r.io", "new")) == {WEB}
         assert streams.fed_by(Repository("r.io", "old")) == frozenset()
 
+    def test_a_tag_resolves_to_what_the_newest_state_says(self) -> None:
+        streams = StreamIndex()
+        assert streams.resolve(WEB, "latest") is None
+        for after in (
+            stream(A),
+            stream(history("latest", "c"), version="2"),
+            stream(B, version="3"),
+            stream(A, version="1", uid="u2"),
+        ):
+            streams.put(after)
+            for tag in ("latest", "v1", "latest"):
+                assert streams.resolve(WEB, tag) == after.resolve(tag)
+        streams.discard(WEB)
+        assert streams.resolve(WEB, "latest") is None
+
     def test_a_reference_policy_moves_the_pull_spec(self) -> None:
         digest = "sha256:" + "a" * 64
         local = SpecTag("latest", "", "", "", False, 1, "Local")

@@ -9,9 +9,9 @@ import pytest
 
 from listener.core.kinds import CRON_JOB
 from listener.core.streams import StreamKey
-from listener.core.workloads import WorkloadKey
+from listener.core.workloads import Workload, WorkloadKey
 from listener.flow.state import State, StreamSink, WorkloadSink
-from tests.flow.fakes import WEB, arrival, digest, stream, workload
+from tests.flow.fakes import WEB, arrival, digest, pull_spec, stream, workload
 
 
 @pytest.fixture
@@ -67,6 +67,36 @@ async def test_a_new_workload_is_looked_at_and_an_unchanged_one_is_not(state: St
     state.put_workload(workload("app", version=2))  # its status changed, say
     assert await woken(state) == []
     state.put_workload(workload("app", version=3, image="somebody else's"))
+    assert await woken(state) == ["app"]
+
+
+@pytest.mark.parametrize(
+    ("shows", "expected"),
+    [
+        pytest.param(workload("app", version=2, image=pull_spec("a")), [], id="what was expected"),
+        pytest.param(workload("app", version=2, image="an admission webhook's"), ["app"], id="another image"),
+        pytest.param(workload("app", version=2, image=pull_spec("a"), tag="web:v1"), ["app"], id="another trigger"),
+        pytest.param(workload("app", version=2, image=pull_spec("a"), uid="another"), ["app"], id="another object"),
+    ],
+)
+async def test_what_our_own_patch_makes_is_looked_at_only_if_it_is_not_that(
+    state: State, shows: Workload, expected: list[str]
+) -> None:
+    before = workload("app", version=1)
+    state.put_workload(before)
+    await woken(state)
+    with state.expecting(before, {"app": pull_spec("a")}):
+        state.put_workload(shows)
+    assert await woken(state) == expected
+
+
+async def test_what_is_expected_of_a_patch_is_expected_no_longer_than_it_takes(state: State) -> None:
+    before = workload("app", version=1)
+    state.put_workload(before)
+    await woken(state)
+    with state.expecting(before, {"app": pull_spec("a")}):
+        pass
+    state.put_workload(workload("app", version=2, image=pull_spec("a")))
     assert await woken(state) == ["app"]
 
 
