@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
+from listener.core.outcomes import shortened
+
 MAX_RECORDS: Final = 10
 """How many accounts a stream keeps."""
 MAX_FAILURES: Final = 10
@@ -103,10 +105,9 @@ def written(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def shortened(reason: str) -> str:
-    """Put a reason on one line, and cut it: some refusals hold the whole pod template."""
-    line = " ".join(reason.split())
-    return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 1]}…"
+def on_one_line(reason: str) -> str:
+    """Put a reason on one line, as short as an account takes it."""
+    return shortened(" ".join(reason.split()), _LONGEST_REASON)
 
 
 def newest(records: Iterable[FanOutRecord], tag: str) -> FanOutRecord | None:

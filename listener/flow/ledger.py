@@ -183,7 +183,7 @@ class Ledger:
             if fan_out is None or followers.stands_at(workload, stream, tag, fan_out.base.docker_image_reference):
                 continue
             is_named = key in fan_out.failed or len(fan_out.failed) < fanouts.MAX_FAILURES
-            found = _Failed(fanouts.shortened(reason) if is_named else "", is_final)
+            found = _Failed(fanouts.on_one_line(reason) if is_named else "", is_final)
             if fan_out.failed.get(key) != found:
                 fan_out.failed[key] = found
                 self._touch(stream)
@@ -306,7 +306,7 @@ class Ledger:
             elif each in fan_out.failed:
                 pass
             elif why := followers.hindrance(workload, key, base.tag):
-                hindered[each] = fanouts.shortened(why)
+                hindered[each] = fanouts.on_one_line(why)
             else:
                 waiting += 1
         for each in fan_out.failed.keys() - following:

@@ -92,7 +92,7 @@ def test_of_too_many_tags_the_newest_stay() -> None:
 
 
 def test_the_whole_list_is_some_kilobytes_however_bad_the_day() -> None:
-    worst = Failure("K" * 63, "n" * 63, "x" * 253, fanouts.shortened("reason " * 500))
+    worst = Failure("K" * 63, "n" * 63, "x" * 253, fanouts.on_one_line("reason " * 500))
     news = [replace(record(f"t{s}", s, failed=999), failures=(worst,) * 50) for s in range(20)]
     merged = fanouts.merge((), news, {})
     assert [len(r.failures) for r in merged] == [10, 10] + [0] * 8
@@ -106,11 +106,12 @@ def test_the_whole_list_is_some_kilobytes_however_bad_the_day() -> None:
         ("short", "short"),
         ("two\n  lines", "two lines"),
         ("x" * 200, "x" * 200),
-        ("x" * 201, "x" * 199 + "…"),
+        ("x" * 201, "x" * 99 + "…" + "x" * 100),
+        ("what " + "x" * 300 + " why", "what " + "x" * 94 + "…" + "x" * 96 + " why"),
     ],
 )
 def test_a_reason_is_one_short_line(reason: str, expected: str) -> None:
-    assert fanouts.shortened(reason) == expected
+    assert fanouts.on_one_line(reason) == expected
 
 
 def test_times_compare_as_texts() -> None:
