@@ -30,6 +30,7 @@ DEPLOYMENT = KINDS[0]
 _FEWEST_ROUNDS, _PATCHES = 3, 10_000  # so few at least; fan-outs of a thousand scatter more, and take less time
 _REST_SECONDS = 1
 _SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.01, 0.5
+_PATIENCE_SECONDS = 600
 _SENT = "listener_patches_total"
 _APPLIED = f'{_SENT}.*outcome="applied"'
 
@@ -46,11 +47,11 @@ async def run(world: World, workloads: int) -> dict[str, object]:
         ours, bare = [], []
         async with service(world) as running:
             for number in range(1, _FEWEST_ROUNDS + _PATCHES // workloads + 1):
-                bare.append(await _measured(_patch_all(other, names, number)))
-                ours.append(await _measured(_push(world, running, workloads, number)))
+                bare.append(await _measured(patch_all(other, names, number)))
+                ours.append(await _measured(push_to_all(world, running, workloads, number)))
                 if not await _patched(world, workloads, number):
                     raise RuntimeError("a workload has not the digest that was pushed")
-            bare.append(await _measured(_patch_all(other, names, number + 1)))
+            bare.append(await _measured(patch_all(other, names, number + 1)))
             sent = await running.metric(_SENT)
     ratios = [seconds / statistics.mean(around) for seconds, around in zip(ours, pairwise(bare), strict=True)]
     return {
@@ -71,8 +72,8 @@ async def _measured(work: Awaitable[None]) -> float:
     return time.perf_counter() - started
 
 
-async def _push(world: World, running: Service, workloads: int, number: int) -> None:
-    """Push, and return when the service has patched every workload.
+async def push_to_all(world: World, running: Service, workloads: int, number: int) -> None:
+    """Push, and return when the service has patched every workload; at the latest after `_PATIENCE_SECONDS`.
 
     It is asked seldom while much is left, for to answer takes the time it should patch in, and ever more often towards
     the end.
@@ -80,9 +81,10 @@ async def _push(world: World, running: Service, workloads: int, number: int) -> 
     already = await running.metric(_APPLIED)
     started = time.perf_counter()
     await running.push(f"{world.namespace}/web", "latest", digest(number))
-    while (patched := await running.metric(_APPLIED) - already) < workloads:
-        pace = (time.perf_counter() - started) / max(patched, 1)
-        await asyncio.sleep(min(max(_SHORTEST_WAIT_SECONDS, 0.8 * pace * (workloads - patched)), _LONGEST_WAIT_SECONDS))
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        while (patched := await running.metric(_APPLIED) - already) < workloads:
+            left_seconds = (time.perf_counter() - started) / max(patched, 1) * (workloads - patched)
+            await asyncio.sleep(min(max(_SHORTEST_WAIT_SECONDS, 0.8 * left_seconds), _LONGEST_WAIT_SECONDS))
 
 
 async def _patched(world: World, workloads: int, number: int) -> bool:
@@ -94,7 +96,7 @@ async def _patched(world: World, workloads: int, number: int) -> bool:
     return found == workloads
 
 
-async def _patch_all(world: World, names: Sequence[str], number: int) -> None:
+async def patch_all(world: World, names: Sequence[str], number: int) -> None:
     """What the service sends, byte for byte but for the time, with as many in flight."""
 
     async def patch(name: str) -> None:

@@ -16,7 +16,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,16 +27,14 @@ import yaml
 from kubernetes_asyncio import client as kubernetes
 from kubernetes_asyncio import config
 
-from listener.core.workloads import WorkloadKey
 from listener.edges.cluster import Cluster
-from tests.bench.fanout import DEPLOYMENT, operations
+from tests.bench.fanout import patch_all, push_to_all
 from tests.bench.world import (
     IN_FLIGHT,
     World,
+    beside,
     create_deployments,
     create_stream,
-    digest,
-    many,
     service,
     until,
 )
@@ -45,7 +43,6 @@ _ROUNDS = 3
 _QUIET_SECONDS = 8.0
 _CALM_SECONDS = 3.0  # for the controllers to be done with what was patched
 _EVERY_SECONDS = 0.05
-_APPLIED = 'listener_patches_total.*outcome="applied"'
 _CONFIG_MAPS = 50  # in turn: many changes of one object at once would wait for each other, and not for the server
 
 
@@ -70,27 +67,25 @@ class _Phase:
 
 
 async def run(world: World, workloads: int) -> dict[str, object]:
-    """The service does not run while the bare client patches: it would put the images back."""
-    names = await create_deployments(world, workloads, "latest", "nothing-yet")
-    await create_stream(world)
+    """The service runs all the time, at rest while the others are measured; the bare client has its own namespace."""
     alone, ours, bare = _Phase(), _Phase(), _Phase()
     limits = []
-    async with (
-        _accounts(world) as (kubeconfigs, is_own),
-        await Cluster.connect(kubeconfig=str(kubeconfigs["bare"]), max_connections=2 * IN_FLIGHT) as client,
-        _neighbour(kubeconfigs["neighbour"], world.namespace) as neighbour,
-    ):
-        for number in range(1, 2 * _ROUNDS, 2):
-            await neighbour.during(alone, partial(asyncio.sleep, _QUIET_SECONDS))
-            async with service(replace(world, kubeconfig=kubeconfigs["service"])) as running:
-                # The stream still says what the last round said: the service settles on that before the clock starts.
-                already = float(workloads if number > 1 else 0)
-                await until(partial(_reached, partial(running.metric, _APPLIED), already))
-                push = partial(running.push, f"{world.namespace}/web", "latest", digest(number))
-                done = partial(_reached, partial(running.metric, _APPLIED), already + workloads)
-                await neighbour.during(ours, partial(_fan_out, push, done))
+    async with beside(world) as other:
+        names = await create_deployments(world, workloads, "latest", "nothing-yet")
+        await create_deployments(other, workloads, "latest", "nothing-yet")
+        await create_stream(world)
+        async with (
+            _accounts(world) as (kubeconfigs, is_own),
+            await Cluster.connect(kubeconfig=str(kubeconfigs["bare"]), max_connections=2 * IN_FLIGHT) as client,
+            _neighbour(kubeconfigs["neighbour"], world.namespace) as neighbour,
+            service(replace(world, kubeconfig=kubeconfigs["service"])) as running,
+        ):
+            elsewhere = replace(other, client=client)
+            for number in range(1, _ROUNDS + 1):
+                await neighbour.during(alone, partial(asyncio.sleep, _QUIET_SECONDS))
+                await neighbour.during(ours, partial(push_to_all, world, running, workloads, number))
                 limits.append(int(await running.metric("listener_fan_out_limit")))
-            await neighbour.during(bare, partial(_patch_all, replace(world, client=client), names, number + 1))
+                await neighbour.during(bare, partial(patch_all, elsewhere, names, number))
     return {
         "bench": "neighbour",
         "workloads": workloads,
@@ -109,26 +104,6 @@ def _ratios(of: _Phase, to: _Phase) -> dict[str, float]:
     ours = statistics.quantiles(of.samples, n=100, method="inclusive")
     theirs = statistics.quantiles(to.samples, n=100, method="inclusive")
     return {name: round(ours[cut] / theirs[cut], 2) for name, cut in (("median", 49), ("p95", 94), ("p99", 98))}
-
-
-async def _fan_out(push: Callable[[], Awaitable[None]], done: Callable[[], Awaitable[bool]]) -> None:
-    await push()
-    # Seldom, for the question costs the service something too.
-    await until(done, every_seconds=0.1, patience_seconds=600)
-
-
-async def _reached(metric: Callable[[], Awaitable[float]], patches: float) -> bool:
-    return await metric() >= patches
-
-
-async def _patch_all(world: World, names: Sequence[str], number: int) -> None:
-    async def patch(name: str) -> None:
-        key = WorkloadKey(DEPLOYMENT.name, world.namespace, name)
-        outcome = await world.client.patch_workload(DEPLOYMENT, key, operations(world, number))
-        if outcome.end != "applied":
-            raise RuntimeError(f"{key}: {outcome.end}: {outcome.message}")
-
-    await many([partial(patch, name) for name in names])
 
 
 @asynccontextmanager
