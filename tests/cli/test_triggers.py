@@ -89,6 +89,7 @@ async def test_what_a_controller_made_follows_nothing(world: World) -> None:
     metadata = {
         "name": "app-1",
         "namespace": world.namespace,
+        "labels": {"app": "app"},  # without what its Deployment selects, a controller manager takes it from it
         "annotations": {ANNOTATION: json.dumps([entry("web", "web:latest")])},
         "ownerReferences": [
             {"apiVersion": "apps/v1", "kind": "Deployment", "name": "app", "uid": uid, "controller": True}
