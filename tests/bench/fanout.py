@@ -12,7 +12,7 @@ from functools import partial
 from itertools import pairwise
 
 from listener.core.actions import CHANGE_CAUSE, LAST_TRIGGERED
-from listener.core.kinds import KINDS
+from listener.core.kinds import DEPLOYMENT
 from listener.core.workloads import WorkloadKey
 from tests.bench.world import (
     Service,
@@ -26,7 +26,6 @@ from tests.bench.world import (
     service,
 )
 
-DEPLOYMENT = KINDS[0]
 _FEWEST_ROUNDS, _PATCHES = 3, 10_000  # so few at least; fan-outs of a thousand scatter more, and take less time
 _REST_SECONDS = 1
 _SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.01, 0.5

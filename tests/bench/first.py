@@ -11,9 +11,10 @@ from functools import partial
 
 from listener.core.changes import Seen
 from listener.core.history import TagHistory, TagItem
+from listener.core.kinds import DEPLOYMENT
 from listener.core.streams import Stream, StreamKey
 from listener.core.workloads import WorkloadKey
-from tests.bench.fanout import DEPLOYMENT, operations
+from tests.bench.fanout import operations
 from tests.bench.world import World, create_deployments, create_stream, digest, pull_spec, service
 
 _ROUNDS = 50
