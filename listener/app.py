@@ -292,6 +292,7 @@ class Service:
             None,
             lambda: {"": self._throttle.limit},
         )
+        watch("listener_fan_out_in_flight", "Patches under way.", None, lambda: {"": self._throttle.in_flight})
 
     def _by_kind(self, found: Mapping[str, int]) -> Mapping[str, float]:
         """Zeros too: a gauge that vanishes looks like a target that vanished."""

@@ -5,14 +5,16 @@ can get. Only its answers tell which it is, so:
 
 - *Measure.* A window counts completions over two round trips, after one in which the change of the limit settles. It
   says something only if the limit was really used.
-- *Climb* from a cautious start, by a rung at a time, as long as a rung pays.
-- *Hold*, and try the rungs above and below now and then. A trial goes back and forth between the two limits, so that
+- *Begin* with the ceiling, reached within a round trip from a cautious first crowd. Most fan-outs are over before
+  anything is learnt, and to hold one of them back costs more than a crowd on a server that would refuse it.
+- *Hold*, and try the rungs below and above now and then. A trial goes back and forth between the two limits, so that
   what changes by itself falls on both sides alike, until the mean of its looks stands out from their scatter. What
   earlier trials of the same two limits saw counts too. A trial that is lost is repeated ever later.
+- *Climb* again after a cut, by a rung at a time, as long as a rung pays.
 - *Back down.* A refusal halves the limit, once for all that was sent before, and bars the way back for a while. At a
   limit that is used, less throughput is more latency: where that lasts it halves the limit too, and what was learnt
   is void.
-- *Forget.* After a minute without requests the limit drifts back to the start, and is measured anew.
+- *Forget.* After a minute without requests the limit drifts back to the ceiling, and is measured anew.
 
 Rungs are a factor of three apart because finer differences drown in the noise: on a busy API server two windows alike
 differ by a tenth and more, and a doubling gains a twentieth. The last rungs of such a server gain little and make
@@ -28,7 +30,7 @@ from collections import deque
 from typing import Final
 
 _RUNG: Final = 3
-_START: Final = 33  # or the rung below
+_FIRST: Final = 33  # at once, where nothing is known
 _PAYS: Final = 0.03  # what a doubling must gain, and a half may cost; like all gains here a natural logarithm
 _FEWEST: Final = 32  # completions in a window
 _USED: Final = 0.7  # of the limit, on the mean; at a limit of 1 our own work between two requests shows
@@ -39,6 +41,7 @@ _SCATTER: Final = 0.06  # of the looks at a quiet server; what is seen outweighs
 _UP, _DOWN, _CLEAR = 0.5, 1.0, 3.0  # standard errors: to move up, to move down or not at all, to be sure of it
 
 _PATIENCE: Final = 2  # windows between trials of one direction, at first
+_FIRST_PATIENCE: Final = 4  # before the first trial of all; at a hundred in flight some 1,200 requests
 _LONGEST_PATIENCE: Final = 64
 _SLUMP: Final = 0.5  # 40 % less than usual, in two windows in a row
 _BAR_SECONDS: Final = 60.0  # how long a limit that was refused is not tried again, at first
@@ -55,21 +58,22 @@ class Knee:
 
     def __init__(self, ceiling: int) -> None:
         self._rungs = _rungs(ceiling)
-        self._start = max(rung for rung in self._rungs if rung <= max(_START, 1))
+        self._first = min(_FIRST, ceiling)
         self._bar: tuple[int, float] | None = None  # a limit that was refused, and until when it is not tried again
         self._bar_seconds = _BAR_SECONDS
         self._cut_at = -math.inf
         self._last_end = math.inf
         self._evidence: dict[tuple[int, int], deque[float]] = {}  # what the higher of two limits gained, look by look
-        self._base = self._start  # the limit that is held
-        self._target = self._start  # it, or that of the trial
+        self._base = ceiling  # the limit that is held
+        self._target = ceiling  # it, or that of the trial
         self._trial: _Trial | None = None
         self._is_climbing = True
         self._rate: float | None = None  # of the last window at the base
         self._usual: float | None = None  # its running mean
         self._slumps = 0
         self._patience_up = self._patience_down = self._wait_up = self._wait_down = _PATIENCE
-        self.limit = self._start
+        self._wait_down = _FIRST_PATIENCE
+        self.limit = self._first
         self.in_flight = 0
         self._window = _Window(self.limit, self.limit)
 
@@ -213,7 +217,7 @@ class Knee:
 
     def _fail(self, trial: _Trial) -> None:
         """A trial was lost, or stayed undecided."""
-        longer = 4 if trial.is_clear else 2
+        longer = (4 if trial.is_up else 16) if trial.is_clear else 2
         if trial.is_up:
             self._wait_up = self._patience_up = min(longer * self._patience_up, _LONGEST_PATIENCE)
         else:
@@ -223,8 +227,11 @@ class Knee:
 
     def _forget(self, idle_seconds: float) -> None:
         kept = 0.5 ** (idle_seconds / _HALF_LIFE_SECONDS)
-        self.limit = round(self._start * (self._base / self._start) ** kept)
-        self._start_anew(self.limit)
+        ceiling = self._rungs[0]
+        self._start_anew(round(ceiling * (self._base / ceiling) ** kept))
+        self.limit = min(self._base, self._first)
+        self._wait_down = _FIRST_PATIENCE
+        self._settle()
 
     def _start_anew(self, base: int) -> None:
         """Hold that limit, and know nothing about the server but what it refuses."""

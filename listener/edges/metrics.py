@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
@@ -81,7 +81,6 @@ class Metrics:
             ["registry"],
             registry=registry,
         )
-        self._in_flight = Gauge("listener_fan_out_in_flight", "Patches under way.", registry=registry)
         self._events_dropped = Counter(
             "listener_events_dropped", "Kubernetes Events left out because too many were waiting.", registry=registry
         )
@@ -121,9 +120,6 @@ class Metrics:
 
     def rolled_out_after_hook(self, seconds: float) -> None:
         self._to_rolled_out.observe(seconds)
-
-    def in_flight(self, change: int) -> None:
-        self._in_flight.inc(change)
 
     def event_dropped(self) -> None:
         self._events_dropped.inc()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -52,14 +52,10 @@ class WorkloadStore(Protocol):
     async def managers(self, kind: Kind, key: WorkloadKey) -> Sequence[Manager]: ...
 
 
-class Throttle(Protocol):
-    """How many looks and how many patches at once."""
+class Admission(AbstractContextManager[Any], Protocol):
+    """One patch that may be under way."""
 
-    def turn(self) -> AbstractAsyncContextManager[None]: ...
-
-    async def admit(self) -> bool: ...
-
-    def observe(
+    def ended(
         self,
         seconds: float,
         *,
@@ -69,12 +65,18 @@ class Throttle(Protocol):
     ) -> None: ...
 
 
+class Throttle(Protocol):
+    """How many patches at once, and how fast."""
+
+    async def opens(self) -> None: ...
+
+    def enter(self) -> Admission | None: ...
+
+
 class Meter(Protocol):
     def patched(self, kind: str, end: str, seconds: float) -> None: ...
 
     def patched_after_hook(self, seconds: float) -> None: ...
-
-    def in_flight(self, change: int) -> None: ...
 
 
 class Recorder(Protocol):
@@ -106,7 +108,7 @@ class NoLedger:
 
 
 class FanOut:
-    """The looks at workloads: `workers` at most, and as many as the throttle lets."""
+    """The looks at workloads: by `workers` at once at most, and as many patches as the throttle lets through."""
 
     def __init__(
         self,
@@ -148,50 +150,51 @@ class FanOut:
     async def _work(self) -> None:
         queue = self._state.queue
         while True:
-            async with self._throttle.turn():
-                key = await queue.take()
-                try:
-                    await self._look(key)
-                except Exception as error:
-                    # Our bug. This key fails loudly and comes again later; the others go on.
-                    log.exception("fanout.bug", workload=str(key))
-                    self._ledger.failed(key, f"a bug of the service: {error!r}")
-                    self._retry(key)
-                finally:
-                    # A round that ends here may ask for this key again: before nothing seems left to do.
-                    self._state.rounds.begun(key)
-                    queue.done(key)
+            await self._throttle.opens()
+            key = await queue.take()
+            try:
+                if not await self._look(key):
+                    queue.give_back(key)
+                    continue
+            except Exception as error:
+                # Our bug. This key fails loudly and comes again later; the others go on.
+                log.exception("fanout.bug", workload=str(key))
+                self._ledger.failed(key, f"a bug of the service: {error!r}")
+                self._retry(key)
+            # A round that ends here may ask for this key again: before nothing seems left to do.
+            self._state.rounds.begun(key)
+            queue.done(key)
 
-    async def _look(self, key: WorkloadKey) -> None:
+    async def _look(self, key: WorkloadKey) -> bool:
+        """Tell whether it came to an end; False: nothing was done yet, for no patch may be sent now."""
         kind = self._kinds[key.kind]
         found = self._plan(key, kind)
-        if found and found[1].changes and not self._comes_again(key, found[1]) and await self._throttle.admit():
-            found = self._plan(key, kind)  # it had to wait: things may have changed
         if found is None:
             self._forget(key)
-            return
-        if self._comes_again(key, found[1]):
-            return
-        self._state.rounds.begun(key)
+            return True
         workload, plan = found
+        if self._comes_again(key, plan):
+            return True
+        is_asked_for = kind.form is Form.BUILD_CONFIG and self._built.get(key) == _asked(workload, plan)
+        sends = bool(plan.changes) and not is_asked_for
+        admission = self._throttle.enter() if sends else None
+        if sends and admission is None:
+            return False
+        self._state.rounds.begun(key)
         self._tell_problems(workload, kind, plan)
         lost = self._state.contests.lost(key)
         newly_left = self._state.contests.leave(key, {name: lost[name] for name in plan.left})
         if plan.left:
             self._ledger.left(key)
-        if not plan.changes or (kind.form is Form.BUILD_CONFIG and self._built.get(key) == _asked(workload, plan)):
+        if admission is None:
             self._backoffs.pop(key, None)
             self._state.contests.settled(key)
-        elif plan.start:
-            await self._start(workload, kind, plan, plan.start)
         else:
-            images = {change.target: change.after for change in plan.changes}
-            self._state.contests.sent(key, images)
-            with self._state.expecting(workload, images):
-                outcome = await self._send(kind, key, plan)
-                await self._conclude(workload, kind, plan.changes, outcome)
+            with admission:
+                await self._act(workload, kind, plan, admission)
         if newly_left:
             await self._tell_contested(workload, kind, newly_left)
+        return True
 
     def _comes_again(self, key: WorkloadKey, plan: Plan) -> bool:
         """Tell whether the next round of a tag that moves in a burst will bring these changes, and newer ones."""
@@ -204,6 +207,17 @@ class FanOut:
             return None
         lost = {(name, contest.image) for name, contest in self._state.contests.lost(key).items()}
         return workload, plans.plan(workload, kind, self._view, now=self._now(), leave=lost)
+
+    async def _act(self, workload: Workload, kind: Kind, plan: Plan, admission: Admission) -> None:
+        if plan.start:
+            await self._start(workload, kind, plan, plan.start, admission)
+            return
+        images = {change.target: change.after for change in plan.changes}
+        self._state.contests.sent(workload.key, images)
+        with self._state.expecting(workload, images):
+            request = self._store.patch_workload(kind, workload.key, plan.operations)
+            outcome = await self._measured(kind, plan, request, admission)
+            await self._conclude(workload, kind, plan.changes, outcome)
 
     async def _conclude(
         self, workload: Workload, kind: Kind, changes: Sequence[ImageChange], outcome: Outcome[Workload]
@@ -233,10 +247,10 @@ class FanOut:
                 else:
                     self._retry(key, outcome.retry_after_seconds)
 
-    async def _start(self, workload: Workload, kind: Kind, plan: Plan, start: Start) -> None:
+    async def _start(self, workload: Workload, kind: Kind, plan: Plan, start: Start, admission: Admission) -> None:
         """Start a build or a run; then let the workload remember it, or see that the server did."""
         key = workload.key
-        outcome = await self._measured(kind, plan, self._store.start(key.namespace, start))
+        outcome = await self._measured(kind, plan, self._store.start(key.namespace, start), admission)
         operations = plan.operations
         changes: Sequence[ImageChange] = plan.changes
         match outcome.end:
@@ -270,19 +284,14 @@ class FanOut:
         stored = await self._store.patch_workload(kind, key, operations)
         await self._conclude(workload, kind, changes, stored)
 
-    async def _send(self, kind: Kind, key: WorkloadKey, plan: Plan) -> Outcome[Workload]:
-        return await self._measured(kind, plan, self._store.patch_workload(kind, key, plan.operations))
-
-    async def _measured(self, kind: Kind, plan: Plan, request: Awaitable[Outcome[T]]) -> Outcome[T]:
+    async def _measured(
+        self, kind: Kind, plan: Plan, request: Awaitable[Outcome[T]], admission: Admission
+    ) -> Outcome[T]:
         clock = asyncio.get_running_loop().time
         started = clock()
-        self._meter.in_flight(+1)
-        try:
-            outcome = await request
-        finally:
-            self._meter.in_flight(-1)
+        outcome = await request
         ended = clock()
-        self._throttle.observe(
+        admission.ended(
             ended - started,
             throttled=outcome.end is End.THROTTLED or outcome.retry_after_seconds is not None,
             failed=outcome.end is End.UNREACHABLE,

@@ -24,7 +24,7 @@ class KeyQueue(Generic[K]):
     def __init__(self) -> None:
         self._ready: OrderedDict[Hashable, OrderedDict[K, None]] = OrderedDict()  # by owner, whose turn it is first
         self._waiting: dict[K, tuple[Hashable, ...]] = {}  # what _ready holds, and in whose line
-        self._running: set[K] = set()
+        self._running: dict[K, tuple[Hashable, ...]] = {}  # and in whose lines they were
         self._again: dict[K, Hashable] = {}  # added while running, and by whom
         self._due: dict[K, float] = {}  # delayed keys, and when they are due (loop time)
         self._timers: list[tuple[float, int, K, Hashable]] = []
@@ -86,10 +86,10 @@ class KeyQueue(Generic[K]):
         key, _ = line.popitem(last=False)
         if line:
             self._ready[owner] = line
-        for other in self._waiting.pop(key):
-            if other != owner:
-                self._leave(other, key)
-        self._running.add(key)
+        others = [other for other in self._waiting.pop(key) if other != owner]
+        for other in others:
+            self._leave(other, key)
+        self._running[key] = (owner, *others)
         return key
 
     def _leave(self, owner: Hashable, key: K) -> None:
@@ -97,13 +97,26 @@ class KeyQueue(Generic[K]):
         if not self._ready[owner]:
             del self._ready[owner]
 
+    def give_back(self, key: K) -> None:
+        """Undo `take`: nothing was done, and the next one who takes a key gets this one."""
+        owners = self._running.pop(key)
+        if key in self._again and (asked := self._again.pop(key)) not in owners:
+            owners = (*owners, asked)
+        self._waiting[key] = owners
+        for owner in reversed(owners):
+            line = self._ready.setdefault(owner, OrderedDict())
+            line[key] = None
+            line.move_to_end(key, last=False)
+            self._ready.move_to_end(owner, last=False)
+        self._wake_one()
+
     def begin(self, key: K) -> None:
         """Say that the work on a key that was taken begins only now: it serves what was asked for until here."""
         self._again.pop(key, None)
 
     def done(self, key: K) -> None:
         """Say that the work on `key` has ended, however it went."""
-        self._running.discard(key)
+        self._running.pop(key, None)
         if key in self._again:
             self.add(key, self._again.pop(key))
         if not self._waiting and not self._running:

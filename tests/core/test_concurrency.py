@@ -170,13 +170,11 @@ def test_ten_thousand_requests_settle_where_more_would_not_pay(
 @pytest.mark.parametrize(
     ("server", "slowest"),
     [
-        pytest.param(Server(BUSY, 0.03), 1.06, id="busy"),
-        pytest.param(Server(BUSY, 0.15), 1.06, id="busy and noisy"),
-        pytest.param(Server(FLAT, 0.03), 1.03, id="flat"),
-        pytest.param(Server(DISK, 0.03), 1.08, id="group commit"),
-        pytest.param(
-            Server(FAR, 0.03), 1.26, id="far away: a third of them is over before it is clear that more would pay"
-        ),
+        pytest.param(Server(BUSY, 0.03), 1.01, id="busy"),
+        pytest.param(Server(BUSY, 0.15), 1.01, id="busy and noisy"),
+        pytest.param(Server(FLAT, 0.03), 1.01, id="flat"),
+        pytest.param(Server(DISK, 0.03), 1.02, id="group commit"),
+        pytest.param(Server(FAR, 0.03), 1.07, id="far away: the first crowd takes a round trip"),
     ],
 )
 def test_the_first_thousand_take_hardly_longer_than_with_a_hundred_in_flight(server: Server, slowest: float) -> None:
@@ -185,15 +183,15 @@ def test_the_first_thousand_take_hardly_longer_than_with_a_hundred_in_flight(ser
         for seed in SEEDS
     ]
     assert statistics.median(times) <= slowest
-    assert max(times) <= slowest + 0.04
+    assert max(times) <= slowest + 0.01
 
 
 @pytest.mark.parametrize(
     ("bears", "refusals"),
     [
-        pytest.param(1, 60, id="one at a time"),
-        pytest.param(15, 30, id="below the start"),
-        pytest.param(40, 15, id="just above the start"),
+        pytest.param(1, 65, id="one at a time"),
+        pytest.param(15, 30, id="below the first crowd"),
+        pytest.param(40, 15, id="just above the first crowd"),
         pytest.param(64, 15, id="below the ceiling"),
     ],
 )
@@ -203,7 +201,7 @@ def test_a_server_that_refuses_is_refused_little_and_used_well(bears: int, refus
     for seed in SEEDS:
         found = run(server, Knee(CEILING), 8000, seed)
         assert found.refusals <= refusals
-        assert bears / 3 <= found.limits[-1] <= bears
+        assert bears // 3 <= found.limits[-1] <= bears
         assert found.seconds <= 1.15 * run(server, Fixed(bears), 8000, seed).seconds
 
 
@@ -231,11 +229,11 @@ def test_a_server_that_loses_two_thirds_of_its_speed_is_measured_anew(
 
 
 def test_what_was_learnt_serves_the_next_fan_out() -> None:
-    """Twenty fan-outs of two hundred, one a minute at most: none alone is long enough to learn from."""
+    """Twenty fan-outs of a thousand, one a minute at most: none alone is long enough to learn from."""
     knee, now = Knee(CEILING), 0.0
     for _ in range(20):
-        now = serve(knee, Server(FAR), 200, now) + 20
-    assert knee.limit == CEILING
+        now = serve(knee, Server(FLAT), 1000, now) + 20
+    assert knee.limit <= 33
 
 
 def serve(knee: Knee, server: Server, requests: int, now: float) -> float:
@@ -295,28 +293,28 @@ def test_a_refused_limit_is_tried_again_after_a_while_and_then_ever_later() -> N
 @pytest.mark.parametrize(
     ("idle_seconds", "limits"),
     [
-        pytest.param(30, (100, 100), id="half a minute: nothing is forgotten"),
-        pytest.param(120, (60, 95), id="two minutes: a little"),
-        pytest.param(600, (40, 50), id="ten minutes: most"),
+        pytest.param(30, (1, 1), id="half a minute: nothing is forgotten"),
+        pytest.param(120, (2, 5), id="two minutes: a little"),
+        pytest.param(300, (9, 11), id="five minutes: half"),
         pytest.param(86_400, (33, 33), id="a day: everything"),
     ],
 )
-def test_forgets_while_idle(idle_seconds: float, limits: tuple[int, int]) -> None:
-    knee = Knee(CEILING)
-    now = serve(knee, Server(FAR), 2000, 0.0)
-    assert knee.limit == CEILING
-    knee.sent(now + idle_seconds)
-    assert limits[0] <= knee.limit <= limits[1]
-
-
-def test_forgets_a_bad_time_too() -> None:
+def test_forgets_a_bad_time_while_idle(idle_seconds: float, limits: tuple[int, int]) -> None:
     knee = Knee(CEILING)
     for second in range(10):
         knee.sent(float(second))
         knee.refused(second + 0.5, 0.5)
     assert knee.limit == 1
-    knee.sent(7200.0)
-    assert knee.limit == 33
+    knee.sent(9.5 + idle_seconds)
+    assert limits[0] <= knee.limit <= limits[1]
+
+
+def test_what_was_learnt_to_be_enough_is_forgotten_too() -> None:
+    knee = Knee(CEILING)
+    now = serve(knee, Server(FLAT), 10_000, 0.0)
+    assert knee.limit <= 33
+    serve(knee, Server(FLAT), 200, now + 7200)
+    assert knee.limit == CEILING
 
 
 @pytest.mark.parametrize(
@@ -335,7 +333,7 @@ def test_says_nothing_about_a_limit_that_is_not_used(in_flight: Sequence[int]) -
         now += 0.01 * 1.01 ** min(turn, 500)
         for _ in range(crowd):
             knee.ended(now)
-    assert knee.limit == 33
+    assert knee.limit == CEILING
 
 
 @pytest.mark.parametrize("ceiling", [1, 2, 3, 5, 10, 33, 34, 99, 250])

@@ -22,8 +22,6 @@ def metrics() -> Metrics:
     metrics.patched("Deployment", "applied", 0.005)
     metrics.patched_after_hook(0.3)
     metrics.rolled_out_after_hook(14)
-    metrics.in_flight(+3)
-    metrics.in_flight(-1)
     metrics.event_dropped()
     metrics.imported("team", "unchanged")
     metrics.hook_missed("team")
@@ -52,7 +50,6 @@ def samples(metrics: Metrics) -> Mapping[tuple[str, tuple[tuple[str, str], ...]]
         ("listener_hook_to_stored_seconds_sum", {}, 0.01),
         ("listener_hook_to_patched_seconds_sum", {}, 0.3),
         ("listener_hook_to_rolled_out_seconds_sum", {}, 14),
-        ("listener_fan_out_in_flight", {}, 2),
         ("listener_events_dropped_total", {}, 1),
         ("listener_imports_total", {"registry": "team", "outcome": "unchanged"}, 1),
         ("listener_missed_hooks_total", {"registry": "team"}, 1),

@@ -355,38 +355,6 @@ def _patched(there: Workload, kind: Kind, operations: Sequence[Mapping[str, obje
 
 
 @dataclass
-class FixedThrottle:
-    """Lets so many look at once. `observed` are the patches it was told of: the server's advice to wait, if any."""
-
-    limit: int
-    observed: list[float | None] = field(default_factory=list)
-    waits: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._turns = asyncio.Semaphore(self.limit)
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        async with self._turns:
-            yield
-
-    async def admit(self) -> bool:
-        if self.waits:
-            await asyncio.sleep(self.waits)
-        return bool(self.waits)
-
-    def observe(
-        self,
-        _seconds: float,
-        *,
-        throttled: bool = False,
-        failed: bool = False,  # noqa: ARG002 - part of what it is told
-        retry_after_seconds: float | None = None,
-    ) -> None:
-        self.observed.append(retry_after_seconds if throttled else None)
-
-
-@dataclass
 class FakeRegistry:
     """Registries by the text of a reference, as completed: `r.example/shop/web:latest`. Every question takes `latency`.
 
@@ -493,7 +461,6 @@ class Meter:
     stored_seconds: list[float] = field(default_factory=list)
     patches: Counter[tuple[str, str]] = field(default_factory=Counter)
     patched_seconds: list[float] = field(default_factory=list)
-    now_in_flight: int = 0
     dropped: int = 0
     imports: Counter[tuple[str, str]] = field(default_factory=Counter)
     missed: list[str] = field(default_factory=list)
@@ -516,9 +483,6 @@ class Meter:
 
     def patched_after_hook(self, seconds: float) -> None:
         self.patched_seconds.append(seconds)
-
-    def in_flight(self, change: int) -> None:
-        self.now_in_flight += change
 
     def event_dropped(self) -> None:
         self.dropped += 1

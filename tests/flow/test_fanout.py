@@ -26,10 +26,10 @@ from listener.core.workloads import Container, Record, Workload, WorkloadKey
 from listener.errors import ClusterUnavailable
 from listener.flow.fanout import FanOut
 from listener.flow.state import State
+from listener.flow.throttle import Throttle
 from tests.flow.fakes import (
     WEB,
     FakeCluster,
-    FixedThrottle,
     Meter,
     Notices,
     arrival,
@@ -42,13 +42,17 @@ from tests.flow.fakes import (
 )
 
 
+def clock() -> float:
+    return asyncio.get_running_loop().time()
+
+
 @dataclass
 class World:
     cluster: FakeCluster
     state: State
     notices: Notices
     meter: Meter
-    throttle: FixedThrottle
+    throttle: Throttle
 
     def put(self, given: Workload) -> WorkloadKey:
         """Into the cluster, and the watch sees it."""
@@ -73,7 +77,7 @@ def once(outcome: Outcome[Any]) -> Callable[..., Outcome[Any] | None]:
 
 @pytest.fixture
 def world() -> World:
-    return World(FakeCluster(), State(), Notices(), Meter(), FixedThrottle(10))
+    return World(FakeCluster(), State(), Notices(), Meter(), Throttle(ceiling=10))
 
 
 @asynccontextmanager
@@ -106,7 +110,7 @@ async def test_every_kind_of_workload_in_every_namespace_is_brought_to_its_tag(w
     assert {world.image(key) for key in keys} == {pull_spec("a")}
     assert world.image(bystander) == "untouched"
     assert world.cluster.count("patch") == len(keys) == 400
-    assert world.meter.now_in_flight == 0
+    assert world.throttle.in_flight == 0
 
 
 def from_shop(path: tuple[str, ...]) -> str:
@@ -120,7 +124,7 @@ def from_shop(path: tuple[str, ...]) -> str:
 async def test_many_at_once_but_not_more_than_allowed(world: World, limit: int) -> None:
     for n in range(100):
         world.put(workload(f"app-{n}"))
-    world.throttle = FixedThrottle(limit)
+    world.throttle = Throttle(ceiling=limit)
     async with running(world):
         world.move("a", 1)
         await world.state.queue.idle()
@@ -143,7 +147,7 @@ async def test_ten_moves_during_one_patch_cost_one_more_and_never_overlap(world:
 
 async def test_one_workload_of_two_streams_is_never_patched_twice_at_once(world: World) -> None:
     keys = [world.put(workload(f"app-{n}")) for n in range(10)]
-    world.throttle = FixedThrottle(50)
+    world.throttle = Throttle(ceiling=50)
     async with running(world):
         for version in range(1, 60):
             world.move("abcdef"[version % 6], version)
@@ -246,10 +250,10 @@ async def test_one_that_fails_for_ever_backs_off_alone_while_the_others_go_on(wo
     bad = world.put(workload("bad"))
     good = [world.put(workload(f"good-{n}")) for n in range(30)]
     world.cluster.fault = lambda _, key: Outcome(end, message="no") if key == bad else None
-    world.throttle = FixedThrottle(2)
+    world.throttle = Throttle(ceiling=2)
     async with running(world):
         world.move("a", 1)
-        await asyncio.sleep(1)
+        await asyncio.sleep(1.5)  # a 429 stops everybody for a second
         assert {world.image(key) for key in good} == {pull_spec("a")}
         await asyncio.sleep(3 * 3600)
         assert world.image(bad) == ""
@@ -299,7 +303,7 @@ async def test_a_bug_in_one_key_does_not_stop_the_others_and_comes_again(world: 
         return None
 
     world.cluster.fault = fault
-    world.throttle = FixedThrottle(1)
+    world.throttle = Throttle(ceiling=1)
     async with running(world):
         with capture_logs() as logs:
             world.move("a", 1)
@@ -311,7 +315,7 @@ async def test_a_bug_in_one_key_does_not_stop_the_others_and_comes_again(world: 
     assert [(line["event"], line["workload"]) for line in logs if line["log_level"] == "error"] == [
         ("fanout.bug", "deployment shop/bad")
     ]
-    assert world.meter.now_in_flight == 0
+    assert world.throttle.in_flight == 0
 
 
 async def test_a_workload_that_cannot_be_read_again_is_tried_later(world: World) -> None:
@@ -547,7 +551,7 @@ async def test_a_long_fan_out_does_not_hold_up_a_workload_of_another_stream(worl
         world.put(workload(f"app-{n}"))
     other = StreamKey("shop", "other")
     lonely = world.put(workload("lonely", tag="other:latest"))
-    world.throttle = FixedThrottle(1)
+    world.throttle = Throttle(ceiling=1)
     world.cluster.latency = 1
     async with running(world):
         world.move("a", 1)
@@ -558,15 +562,68 @@ async def test_a_long_fan_out_does_not_hold_up_a_workload_of_another_stream(worl
         assert world.cluster.count("patch") < 20
 
 
-async def test_a_plan_that_had_to_wait_is_made_anew(world: World) -> None:
-    key = world.put(workload("app"))
-    world.throttle.waits = 5
+async def test_a_move_while_the_pace_holds_a_patch_back_costs_no_second_one(world: World) -> None:
+    keys = [world.put(workload(f"app-{n}")) for n in range(5)]
+    world.throttle = Throttle(ceiling=100, per_second=1)
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(0.5)
+        world.move("b", 2)
+        await asyncio.sleep(30)
+    assert {world.image(key) for key in keys} == {pull_spec("b")}
+    assert world.cluster.count("patch") == 6  # the first one ran the image of before
+
+
+@pytest.mark.parametrize(("ceiling", "per_second"), [(1, 10), (100, 10), (100, 100)])
+async def test_a_pace_holds_up_a_workload_of_another_stream_for_two_patches_at_most(
+    world: World, ceiling: int, per_second: float
+) -> None:
+    for n in range(1000):
+        world.put(workload(f"app-{n}"))
+    other = StreamKey("shop", "other")
+    lonely = world.put(workload("lonely", tag="other:latest"))
+    world.throttle = Throttle(ceiling=ceiling, per_second=per_second)
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(3)
+        world.state.put_stream(stream(other, latest="b"))
+        await asyncio.sleep(2 / per_second + 0.02)
+        assert world.image(lonely) == pull_spec("b")
+        assert world.cluster.count("patch") <= (clock() + 0.1) * per_second + 1
+
+
+async def test_a_pace_is_not_spent_on_looks_that_send_nothing(world: World) -> None:
+    """Every other workload is right already when its turn comes."""
+    keys = [world.put(workload(f"app-{n}", image=pull_spec("a") if n % 2 else "")) for n in range(200)]
+    world.throttle = Throttle(ceiling=50, per_second=10)
+    async with running(world):
+        world.move("a", 1)
+        await world.state.queue.idle()
+    assert {world.image(key) for key in keys} == {pull_spec("a")}
+    assert world.cluster.count("patch") == 100
+    assert clock() == pytest.approx(9.8, abs=0.1)
+
+
+async def test_a_closed_door_keeps_no_key(world: World) -> None:
+    """A 429 closes it for half a minute; what is moved meanwhile takes the newest image, at once when it opens."""
+    keys = [world.put(workload(f"app-{n}")) for n in range(20)]
+    world.throttle = Throttle(ceiling=50)
+    world.cluster.fault = once(Outcome(End.THROTTLED, retry_after_seconds=30))
+    other = StreamKey("shop", "other")
+    late = world.put(workload("late", tag="other:latest"))
     async with running(world):
         world.move("a", 1)
         await asyncio.sleep(1)
-        world.move("b", 2)
-        await asyncio.sleep(30)
-    assert (world.image(key), world.cluster.count("patch")) == (pull_spec("b"), 1)
+        tried = world.cluster.count("patch")
+        world.state.put_stream(stream(other, latest="a"))
+        await asyncio.sleep(10)
+        world.state.put_stream(stream(other, version=2, latest="b"))
+        assert world.cluster.count("patch") == tried
+        await asyncio.sleep(20)
+        assert world.image(late) == pull_spec("b")
+        assert len(world.tries(late)) == 1
+        await asyncio.sleep(10)
+    assert {world.image(key) for key in keys} == {pull_spec("a")}
 
 
 def build(name: str = "image", *, uid: str = "uid of image", record: Record | None = None) -> Workload:

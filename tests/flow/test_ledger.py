@@ -22,12 +22,12 @@ from listener.flow.bookkeeper import Bookkeeper, Cause
 from listener.flow.fanout import FanOut
 from listener.flow.ledger import Ledger, opening
 from listener.flow.state import State
+from listener.flow.throttle import Throttle
 from tests.flow import fakes
 from tests.flow.fakes import (
     REPOSITORY,
     WEB,
     FakeCluster,
-    FixedThrottle,
     Notices,
     arrival,
     digest,
@@ -96,7 +96,7 @@ class Process:
             self.state,
             notices,
             self.meter,
-            FixedThrottle(workers),
+            Throttle(ceiling=workers),
             now,
             kinds=KINDS,
             workers=workers,

@@ -218,3 +218,38 @@ async def test_who_asked_is_remembered_while_a_key_runs_and_while_it_waits_for_i
     queue.add_after("y", 1, "c")
     await asyncio.sleep(2)
     assert [await queue.take() for _ in range(4)] == ["a1", "x", "y", "a2"]
+
+
+async def test_what_is_given_back_is_the_next_to_be_taken() -> None:
+    queue = KeyQueue[str]()
+    for key in "abc":
+        queue.add(key, "many")
+    queue.add("x", "one")
+    assert await queue.take() == "a"
+    queue.give_back("a")
+    assert len(queue) == 4
+    assert [await queue.take() for _ in range(4)] == ["a", "x", "b", "c"]
+    for key in "abcx":
+        queue.done(key)
+    await asyncio.wait_for(queue.idle(), 1)
+
+
+async def test_what_is_given_back_is_waited_for_by_whoever_asked_meanwhile() -> None:
+    queue = KeyQueue[str]()
+    queue.add("a", "first")
+    await queue.take()
+    queue.add("a", "second")
+    queue.give_back("a")
+    assert await queue.take() == "a"
+    queue.done("a")
+    assert await taken(queue) is None
+
+
+async def test_what_is_given_back_wakes_one_who_waits_for_a_key() -> None:
+    queue = KeyQueue[str]()
+    queue.add("a")
+    await queue.take()
+    waiting = asyncio.create_task(queue.take())
+    await asyncio.sleep(0)
+    queue.give_back("a")
+    assert await asyncio.wait_for(waiting, 1) == "a"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from listener.flow.throttle import Throttle
+from listener.flow.throttle import Admission, Throttle
 
-START = 33
+FIRST = 33
 
 
 def clock() -> float:
@@ -30,12 +30,11 @@ class Server:
     running: int = 0
 
     async def patch(self) -> None:
-        """One turn of a worker that has a patch to send."""
-        async with self.throttle.turn():
-            await self.throttle.admit()
-            await self.answer()
+        """What a worker does that has a patch to send."""
+        with await entered(self.throttle) as admission:
+            await self.answer(admission)
 
-    async def answer(self) -> None:
+    async def answer(self, admission: Admission) -> None:
         sent = clock()
         self.sent.append(sent)
         self.running += 1
@@ -44,7 +43,15 @@ class Server:
         self.running -= 1
         refuses = self.refuses(sent)
         self.refused += refuses
-        self.throttle.observe(clock() - sent, throttled=refuses, retry_after_seconds=self.advice if refuses else None)
+        admission.ended(clock() - sent, throttled=refuses, retry_after_seconds=self.advice if refuses else None)
+
+
+async def entered(throttle: Throttle) -> Admission:
+    """Wait until the door is open, and go through."""
+    while True:
+        await throttle.opens()
+        if admission := throttle.enter():
+            return admission
 
 
 async def all_of(count: int, work: Callable[[], Awaitable[None]]) -> None:
@@ -57,32 +64,50 @@ async def _run(work: Callable[[], Awaitable[None]]) -> None:
     await work()
 
 
-async def test_no_more_turns_than_the_limit_and_first_come_first_served() -> None:
+async def test_no_more_at_once_than_the_limit_and_first_come_first_served() -> None:
     throttle = Throttle(ceiling=2)
     order: list[int] = []
-    running = most = 0
 
     async def work(number: int) -> None:
-        nonlocal running, most
-        async with throttle.turn():
-            running += 1
-            most = max(most, running)
+        with await entered(throttle) as admission:
             order.append(number)
+            assert throttle.in_flight <= 2
             await asyncio.sleep(1)
-            running -= 1
+            admission.ended(1)
 
     async with asyncio.TaskGroup() as group:
         for number in range(6):
             group.create_task(work(number))
-    assert throttle.limit == most == 2
+    assert throttle.limit == 2
     assert order == [0, 1, 2, 3, 4, 5]
     assert clock() == pytest.approx(3)
+
+
+async def test_nobody_is_called_in_vain() -> None:
+    """Each that is called finds the door open, but for a few: those who are on the way when the limit shrinks."""
+    throttle = Throttle(ceiling=10)
+    server = Server(throttle)
+    in_vain = 0
+
+    async def work() -> None:
+        nonlocal in_vain
+        for _ in range(20):
+            await throttle.opens()
+            if (admission := throttle.enter()) is None:
+                in_vain += 1
+                continue
+            with admission:
+                await server.answer(admission)
+
+    await all_of(50, work)
+    assert len(server.sent) == 1000 - in_vain
+    assert in_vain <= 10
 
 
 async def test_the_limit_grows_with_a_server_that_takes_more() -> None:
     throttle = Throttle(ceiling=100)
     server = Server(throttle)
-    assert throttle.limit == START
+    assert throttle.limit == FIRST
     await all_of(2000, server.patch)
     assert throttle.limit == server.most_at_once == 100
 
@@ -91,13 +116,12 @@ async def test_a_server_that_is_out_of_order_is_not_taken_for_a_quick_one() -> N
     throttle = Throttle(ceiling=100)
 
     async def fail() -> None:
-        async with throttle.turn():
-            await throttle.admit()
+        with await entered(throttle) as admission:
             await asyncio.sleep(0.001)
-            throttle.observe(0.001, failed=True)
+            admission.ended(0.001, failed=True)
 
     await all_of(2000, fail)
-    assert throttle.limit == START
+    assert throttle.limit == FIRST
 
 
 @pytest.mark.parametrize(
@@ -115,7 +139,7 @@ async def test_after_a_429_nobody_sends_until_the_advice_has_passed(advice: floa
     await all_of(500, server.patch)
     late = [sent for sent in server.sent if sent > 0]
     assert min(late) == pytest.approx(0.1 + seconds)
-    assert server.refused == START
+    assert server.refused == FIRST
 
 
 async def test_a_429_halves_the_limit_and_what_waited_does_not_come_all_at_once() -> None:
@@ -123,39 +147,49 @@ async def test_a_429_halves_the_limit_and_what_waited_does_not_come_all_at_once(
     server = Server(throttle, refuses=lambda sent: sent == 0)
     await all_of(500, server.patch)
     opened = sorted(sent for sent in server.sent if sent > 0)
-    assert sum(sent == opened[0] for sent in opened) == START // 2
-    assert opened[START // 2] >= opened[0] + 0.1
+    assert sum(sent == opened[0] for sent in opened) == FIRST // 2
+    assert opened[FIRST // 2] >= opened[0] + 0.1
 
 
-async def test_turns_that_were_held_when_the_limit_shrank_do_not_exceed_it() -> None:
-    """Idle workers hold a turn each while they wait for a key; then the limit shrinks, and then keys come."""
+async def test_those_who_waited_for_a_key_when_the_limit_shrank_do_not_exceed_it() -> None:
     throttle = Throttle(ceiling=100)
     keys = asyncio.Event()
     server = Server(throttle, refuses=lambda sent: sent == 0)
 
     async def idle_worker() -> None:
-        async with throttle.turn():
-            await keys.wait()
-            await throttle.admit()
-            await server.answer()
+        await throttle.opens()
+        await keys.wait()
+        await server.patch()
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(START - 1):
+        for _ in range(99):
             group.create_task(idle_worker())
         await asyncio.sleep(0)
         await server.patch()
-        assert throttle.limit == START // 2
+        assert throttle.limit == FIRST // 2
         keys.set()
     assert server.refused == 1
-    assert sum(sent == 1.1 for sent in server.sent) == START // 2
+    assert sum(sent == 1.1 for sent in server.sent) == FIRST // 2
 
 
-async def test_admit_tells_whether_it_had_to_wait() -> None:
+async def test_one_who_was_called_and_waits_for_a_key_does_not_keep_the_others_out() -> None:
     throttle = Throttle(ceiling=1)
-    assert await throttle.admit() is False
-    throttle.observe(0.1, throttled=True, retry_after_seconds=5)
-    assert await throttle.admit() is True
-    assert clock() == 5
+    admission = await entered(throttle)
+    never = asyncio.Event()
+
+    async def idle_worker() -> None:
+        await throttle.opens()
+        await never.wait()
+
+    async with asyncio.TaskGroup() as group:
+        idle = [group.create_task(idle_worker()) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        last = group.create_task(entered(throttle))
+        await asyncio.sleep(0.1)
+        admission.ended(0.2)
+        assert await asyncio.wait_for(last, 1)
+        for worker in idle:
+            worker.cancel()
 
 
 @pytest.mark.parametrize("per_second", [1000.0, 50.0, 2.0, 0.5])
@@ -164,10 +198,9 @@ async def test_patches_are_spaced_evenly(per_second: float) -> None:
     times: list[float] = []
 
     async def patch() -> None:
-        async with throttle.turn():
-            await throttle.admit()
+        with await entered(throttle) as admission:
             times.append(clock())
-            throttle.observe(0.0)
+            admission.ended(0.0)
 
     await all_of(300, patch)
     # No stretch of time, long or short, holds more than its share, and one, and a tenth of a second's worth.
@@ -196,31 +229,23 @@ async def test_the_pace_goes_on_while_the_limit_is_one() -> None:
     assert max(server.sent) == pytest.approx(2.4)
 
 
-async def test_a_turn_ends_the_admission_that_nobody_observed() -> None:
-    """The look was in vain: after the wait there was nothing left to send."""
+async def test_a_patch_that_ended_without_a_word_is_over() -> None:
     throttle = Throttle(ceiling=1)
-
-    async def look_in_vain() -> None:
-        async with throttle.turn():
-            await throttle.admit()
-
-    await all_of(50, look_in_vain)
-    assert await asyncio.wait_for(throttle.admit(), 1) is False
+    for _ in range(50):
+        with await entered(throttle):
+            assert throttle.in_flight == 1
+    assert (throttle.in_flight, throttle.limit) == (0, 1)
 
 
-async def test_a_second_admission_in_a_turn_replaces_the_first() -> None:
+async def test_shut_means_shut() -> None:
     throttle = Throttle(ceiling=1)
-    async with throttle.turn():
-        assert await throttle.admit() is False
-        assert await throttle.admit() is False
-
-
-async def test_what_is_observed_without_an_admission_closes_the_door_and_says_nothing_else() -> None:
-    throttle = Throttle(ceiling=100)
-    throttle.observe(0.1, throttled=True, retry_after_seconds=3)
-    assert throttle.limit == START
-    assert await throttle.admit() is True
-    assert clock() == 3
+    admission = throttle.enter()
+    assert admission
+    assert throttle.enter() is None
+    admission.ended(0.1, throttled=True, retry_after_seconds=5)
+    assert throttle.enter() is None
+    await asyncio.sleep(5)
+    assert throttle.enter()
 
 
 @pytest.mark.parametrize("cancelled_at", [0.05, 0.1, 0.15], ids=["while it waits", "as it is let in", "while it runs"])
@@ -235,26 +260,26 @@ async def test_a_cancelled_worker_loses_nobodys_place(cancelled_at: float) -> No
     await asyncio.wait_for(server.patch(), 1)
 
 
-@pytest.mark.parametrize("wakes", [False, True], ids=["while it waits", "in the moment it is let in"])
-async def test_an_admission_that_was_cancelled_is_free_for_the_next(wakes: bool) -> None:
+@pytest.mark.parametrize("is_called", [False, True], ids=["while it waits", "in the moment it is called"])
+async def test_a_place_whose_waiter_was_cancelled_is_free_for_the_next(is_called: bool) -> None:
     throttle = Throttle(ceiling=1)
-    await throttle.admit()
-    waiting = [asyncio.create_task(throttle.admit()) for _ in range(2)]
+    admission = await entered(throttle)
+    waiting = [asyncio.create_task(entered(throttle)) for _ in range(2)]
     await asyncio.sleep(0.1)
-    if wakes:
-        throttle.observe(0.1)
+    if is_called:
+        admission.ended(0.1)
     waiting[0].cancel()
     await asyncio.sleep(0)
-    if not wakes:
-        throttle.observe(0.1)
-    assert await asyncio.wait_for(waiting[1], 1) is True
+    if not is_called:
+        admission.ended(0.1)
+    assert await asyncio.wait_for(waiting[1], 1)
     assert waiting[0].cancelled()
 
 
-async def test_cancelled_behind_a_closed_door_the_others_come_when_it_opens() -> None:
+async def test_cancelled_before_a_closed_door_the_others_come_when_it_opens() -> None:
     throttle = Throttle(ceiling=10, per_second=10)
-    throttle.observe(0.1, throttled=True, retry_after_seconds=5)
-    waiting = [asyncio.create_task(throttle.admit()) for _ in range(5)]
+    (await entered(throttle)).ended(0.1, throttled=True, retry_after_seconds=5)
+    waiting = [asyncio.create_task(entered(throttle)) for _ in range(5)]
     await asyncio.sleep(1)
     waiting[0].cancel()
     waiting[3].cancel()
