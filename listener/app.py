@@ -27,7 +27,7 @@ from listener.edges import metrics
 from listener.edges.cluster import Cluster
 from listener.edges.metrics import Metrics
 from listener.edges.registry import HostSettings, Registries
-from listener.edges.secrets import Secret
+from listener.edges.secrets import Secret, SecretGate
 from listener.edges.web import Address, Hook, Hooks, Server, monitoring_app
 from listener.errors import ClusterUnavailable, SettingsError
 from listener.flow.bookkeeper import Bookkeeper
@@ -236,12 +236,12 @@ class Service:
             raise SettingsError(f"{where}.auth: {error}") from error
         origin = Origin(registry.name, registry.host, frozenset(registry.aliases), registry.integrated, registry.verify)
 
-        async def take(parsed: Parsed, arrival: Arrival) -> Receipt:
+        async def take(parsed: Parsed, arrival: Arrival, seconds: float) -> Receipt:
             if unsynced := self._unsynced():
                 raise ClusterUnavailable(f"starting up, {', '.join(unsynced)} are not synced yet")
-            return await intake.take(origin, parsed, arrival)
+            return await intake.take(origin, parsed, arrival, patience_seconds=seconds)
 
-        return Hook(registry.name, DIALECTS.get(registry.dialect), scheme, secret, take)
+        return Hook(registry.name, DIALECTS.get(registry.dialect), SecretGate(registry.name, scheme, secret), take)
 
     async def _listen(self, name: str, address: str) -> int:
         host, _, port = address.rpartition(":")

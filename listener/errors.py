@@ -49,6 +49,10 @@ class Unauthenticated(BadInput):
     status = 401
 
 
+class SignerUnavailable(ListenerError):
+    """Whether a delivery is signed by whom it should be cannot be told now: the signer's keys cannot be fetched."""
+
+
 class UnknownHook(BadInput):
     """No registry of that name is configured."""
 

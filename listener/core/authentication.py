@@ -1,12 +1,22 @@
-"""Whether a delivery carries the secret its registry was given. Compared in constant time, and never shown."""
+"""Whether a delivery carries the secret its registry was given. Compared in constant time, and never shown.
+
+What is signed with somebody's private key (Google's tokens, Amazon's messages) is checked at the edge that fetches
+the keys.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hmac import compare_digest
+from typing import Final
+
+from listener.core.events import Delivery
+
+ALGORITHMS: Final = ("sha1", "sha256", "sha512")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,38 +39,100 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """The value of a parameter in the URL is the secret, for senders that can do nothing else."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A header holds the HMAC of the raw body, as hexadecimal digits after `prefix`. `header` is in lower case."""
+
+    header: str
+    algorithm: str = "sha256"
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Open:
     """No secret at all; somebody wrote that out in the settings."""
 
 
-Scheme = Bearer | Basic | Header | Open
+Scheme = Bearer | Basic | Header | Query | Signature | Open
 
 
-def admits(scheme: Scheme, secret: bytes, headers: Mapping[str, str]) -> bool:
-    """Tell whether the headers (names in lower case) carry the secret. An empty secret admits nobody."""
+def needs_body(scheme: Scheme) -> bool:
+    """Whether nothing can be said before the body was read."""
+    return isinstance(scheme, Signature)
+
+
+def admits(scheme: Scheme, secrets: Sequence[bytes], delivery: Delivery) -> bool:
+    """Tell whether the delivery carries one of the secrets. An empty secret admits nobody."""
     if isinstance(scheme, Open):
         return True
-    sent = _sent(scheme, headers)
-    return bool(secret) and sent is not None and compare_digest(sent, _expected(scheme, secret))
+    sent = _sent(scheme, delivery)
+    if sent is None:
+        return False
+    # All are compared, whichever fits: the time tells nothing.
+    fits = [hmac.compare_digest(sent, _expected(scheme, secret, delivery)) for secret in secrets if secret]
+    return any(fits)
 
 
-def _expected(scheme: Bearer | Basic | Header, secret: bytes) -> bytes:
-    return scheme.username.encode() + b":" + secret if isinstance(scheme, Basic) else secret
+def credentials(scheme: Scheme, secret: bytes, body: bytes) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Return the headers and the query that carry a secret: what a sender has to add."""
+    shown = secret.decode(errors="surrogateescape")
+    match scheme:
+        case Bearer():
+            return {"authorization": f"Bearer {shown}"}, {}
+        case Basic(username=username):
+            return {"authorization": "Basic " + base64.b64encode(username.encode() + b":" + secret).decode()}, {}
+        case Header(name=name):
+            return {name: shown}, {}
+        case Query(name=name):
+            return {}, {name: shown}
+        case Signature():
+            return {scheme.header: scheme.prefix + _mac(scheme, secret, body)}, {}
+        case Open():
+            return {}, {}
 
 
-def _sent(scheme: Bearer | Basic | Header, headers: Mapping[str, str]) -> bytes | None:
-    if isinstance(scheme, Header):
-        value = headers.get(scheme.name)
-        return None if value is None else _raw(value)
-    kind, _, credentials = headers.get("authorization", "").partition(" ")
+def _expected(scheme: Bearer | Basic | Header | Query | Signature, secret: bytes, delivery: Delivery) -> bytes:
+    match scheme:
+        case Basic(username=username):
+            return username.encode() + b":" + secret
+        case Signature():
+            return _mac(scheme, secret, delivery.body).encode()
+        case _:
+            return secret
+
+
+def _sent(scheme: Bearer | Basic | Header | Query | Signature, delivery: Delivery) -> bytes | None:
+    match scheme:
+        case Header(name=name):
+            value = delivery.headers.get(name)
+            return None if value is None else _raw(value)
+        case Query(name=name):
+            value = delivery.query.get(name)
+            return None if value is None else _raw(value)
+        case Signature(header=header, prefix=prefix):
+            value = delivery.headers.get(header, "").strip()
+            if not value.lower().startswith(prefix):
+                return None
+            return _raw(value[len(prefix) :].lower())
+    kind, _, rest = delivery.headers.get("authorization", "").partition(" ")
     if kind.lower() != ("basic" if isinstance(scheme, Basic) else "bearer"):
         return None
     if isinstance(scheme, Bearer):
-        return _raw(credentials.strip())
+        return _raw(rest.strip())
     try:
-        return base64.b64decode(credentials.strip(), validate=True)
+        return base64.b64decode(rest.strip(), validate=True)
     except (binascii.Error, ValueError):
         return None
+
+
+def _mac(scheme: Signature, secret: bytes, body: bytes) -> str:
+    return hmac.new(secret, body, getattr(hashlib, scheme.algorithm)).hexdigest()
 
 
 def _raw(value: str) -> bytes:

@@ -61,11 +61,16 @@ class Parsed:
 
     `ignored` was understood and is not for us (pull, blob, delete, push by digest); `refused` was meant as a push and
     cannot be used. Neither spoils the pushes beside it.
+
+    `reply` is the JSON that its sender waits for instead of our report (a handshake). `confirm` is a URL that it wants
+    to be asked before it sends anything; whether that may be done is decided where signatures are checked.
     """
 
     pushes: tuple[PushEvent, ...] = ()
     ignored: tuple[Remark, ...] = ()
     refused: tuple[Remark, ...] = ()
+    reply: Mapping[str, str] | None = None
+    confirm: str | None = None
 
 
 def printable(text: str, limit: int = _MAX_SHOWN) -> str:

@@ -1,4 +1,6 @@
-"""Secrets, from files or the environment. A file is read again when it changes, so a rotation needs no restart."""
+"""Secrets, from files or the environment, and the gate they open. A file is read again when it changes, and may hold
+several secrets, one a line, that are all valid: so a rotation needs no restart and refuses nobody.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from pathlib import Path
 
 import structlog
 
-from listener.errors import SettingsError
+from listener.core import authentication
+from listener.core.events import Delivery
+from listener.errors import SettingsError, Unauthenticated
 
 log = structlog.get_logger()
 
@@ -35,14 +39,14 @@ class Secret:
     def __repr__(self) -> str:
         return f"Secret({self._file or 'environment'})"
 
-    def value(self) -> bytes:
-        """The secret as it is now. While its file cannot be read, or is empty, the last good one."""
+    def values(self) -> tuple[bytes, ...]:
+        """The secrets that are valid now. While their file cannot be read, or is empty, the last good ones."""
         if self._file is not None:
             try:
                 self._read(self._file)
             except OSError as error:
                 log.warning("secret.unreadable", file=str(self._file), reason=error.strerror)
-        return self._value
+        return tuple(line for line in self._value.splitlines() if line)
 
     def _read(self, file: Path) -> None:
         found = file.stat()
@@ -54,3 +58,21 @@ class Secret:
         if value or not self._value:
             self._value = value
         self._stamp = stamp
+
+
+class SecretGate:
+    """Lets in who carries a registry's secret. `secret` is None with the scheme Open only."""
+
+    def __init__(self, registry: str, scheme: authentication.Scheme, secret: Secret | None) -> None:
+        self._registry = registry
+        self._scheme = scheme
+        self._secret = secret
+        self.needs_body = authentication.needs_body(scheme)
+
+    async def admit(self, delivery: Delivery) -> None:
+        """Raises `Unauthenticated`."""
+        secrets = self._secret.values() if self._secret else ()
+        if not authentication.admits(self._scheme, secrets, delivery):
+            raise Unauthenticated(
+                f"the delivery does not carry the secret of registry {self._registry!r}, as its `auth` asks for"
+            )

@@ -19,7 +19,6 @@ import structlog
 from aiohttp import web
 
 from listener import dialects
-from listener.core import authentication
 from listener.core.events import Delivery, Parsed
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.dialects import Dialect
@@ -28,7 +27,7 @@ from listener.errors import (
     ClusterUnavailable,
     IncompleteDelivery,
     MalformedDelivery,
-    Unauthenticated,
+    SignerUnavailable,
     UnknownHook,
 )
 
@@ -42,8 +41,13 @@ JSON = "application/json"
 _encode = msgspec.json.Encoder().encode
 
 
-class SecretValue(Protocol):
-    def value(self) -> bytes: ...
+class Gate(Protocol):
+    """Who may come in. With `needs_body` nothing can be said before the body was read; else it is empty."""
+
+    needs_body: bool
+
+    async def admit(self, delivery: Delivery) -> None:
+        """Raises Unauthenticated, or SignerUnavailable if that cannot be told now."""
 
 
 class Meter(Protocol):
@@ -52,13 +56,17 @@ class Meter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One registry's door. `dialect` None: found from each delivery. `secret` is None with the scheme Open only."""
+    """One registry's door.
+
+    `dialect` None: found from each delivery. `take` is told how many seconds the sender waits for an answer. `confirm`
+    asks a URL that a sender wants to be asked, where the gate makes sure whose it is.
+    """
 
     name: str
     dialect: Dialect | None
-    scheme: authentication.Scheme
-    secret: SecretValue | None
-    take: Callable[[Parsed, Arrival], Awaitable[Receipt]]
+    gate: Gate
+    take: Callable[[Parsed, Arrival, float], Awaitable[Receipt]]
+    confirm: Callable[[str], Awaitable[None]] | None = None
 
 
 class Hooks:
@@ -119,9 +127,9 @@ class Hooks:
             reason = f"the body is larger than {BODY_LIMIT} bytes; a registry's delivery is a few KiB"
             log.warning("hook.refused", status=413, reason=reason)
             return _error(413, reason, arrival), "too_large"
-        except ClusterUnavailable as error:
+        except (ClusterUnavailable, SignerUnavailable) as error:
             log.warning("hook.deferred", reason=str(error))
-            seconds = max(1, round(error.retry_after_seconds or _RETRY_AFTER_SECONDS))
+            seconds = max(1, round(getattr(error, "retry_after_seconds", None) or _RETRY_AFTER_SECONDS))
             response = _error(503, f"not stored, deliver again: {error}", arrival)
             response.headers["Retry-After"] = str(seconds)
             return response, "unavailable"
@@ -148,15 +156,16 @@ class Hooks:
                 "no registry of this name is configured; a hook is POST /hooks/NAME, NAME from `registries`"
             )
         headers = {key.lower(): value for key, value in request.headers.items()}
-        if not authentication.admits(hook.scheme, hook.secret.value() if hook.secret else b"", headers):
-            raise Unauthenticated(
-                f"the delivery does not carry the secret of registry {name!r}, as its `auth` asks for"
-            )
-        delivery = Delivery(headers, dict(request.query), await self._read(request))
+        query = dict(request.query)
+        if not hook.gate.needs_body:
+            await hook.gate.admit(Delivery(headers, query, b""))
+        delivery = Delivery(headers, query, await self._read(request))
+        if hook.gate.needs_body:
+            await hook.gate.admit(delivery)
         dialect = hook.dialect or dialects.detect(delivery)
         if dialect is None:
             raise MalformedDelivery(_unrecognised(delivery.body))
-        return await hook.take(dialect.parse(delivery), arrival)
+        return await hook.take(dialect.parse(delivery), arrival, dialect.patience_seconds)
 
     async def _read(self, request: web.Request) -> bytes:
         try:

@@ -30,8 +30,7 @@ from listener.flow.inquiry import Inquiry
 from listener.flow.questions import Questions
 from listener.flow.state import State
 
-# For all that one delivery asks: its sender waits meanwhile, and distribution is told to give up after 2 s.
-_ASK_SECONDS = 1.2
+_ASK_SHARE = 0.6  # of the time that a sender waits, for all that its delivery asks
 _SETTLE_SECONDS = 0.3
 _CLOCKS_APART = timedelta(minutes=5)
 
@@ -107,8 +106,10 @@ class Intake:
         self._limit = history_limit
         self._namespaces = frozenset(namespaces)
 
-    async def take(self, origin: Origin, parsed: Parsed, arrival: Arrival) -> Receipt:
+    async def take(self, origin: Origin, parsed: Parsed, arrival: Arrival, *, patience_seconds: float) -> Receipt:
         """Store what the pushes move. Raises ClusterUnavailable if some of it could not be stored now.
+
+        `patience_seconds` is how long the sender waits.
 
         To deliver again after that is safe: what was stored is then unchanged.
         """
@@ -133,7 +134,7 @@ class Intake:
             else:
                 announced[source] = event.digest
             targets += [(event, source, target) for target in concerned]
-        async with Questions(self._inquiry, self._state, seconds=_ASK_SECONDS) as questions:
+        async with Questions(self._inquiry, self._state, seconds=_ASK_SHARE * patience_seconds) as questions:
             found = await asyncio.gather(
                 *(self._push(origin, questions, event, source, target, arrival) for event, source, target in targets)
             )

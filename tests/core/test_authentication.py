@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from listener.core.authentication import Basic, Bearer, Header, Open, Scheme, admits
+from listener.core.events import Delivery
 
 SECRET = b"p:w \xc3\xa9"  # a colon, a blank, and a letter beyond ASCII
 TEXT = SECRET.decode()
@@ -30,14 +31,16 @@ def basic(credentials: bytes, kind: str = "Basic") -> dict[str, str]:
     ],
 )
 def test_who_carries_the_secret_is_admitted(scheme: Scheme, headers: Mapping[str, str]) -> None:
-    assert admits(scheme, SECRET, headers)
+    assert admits(scheme, (SECRET,), Delivery(headers, {}, b""))
 
 
 def test_bytes_that_are_no_text_are_compared_as_they_came() -> None:
     """HTTP servers hand them out as lone surrogates."""
     secret = b"\xff\xfe"
-    assert admits(Bearer(), secret, {"authorization": "Bearer " + secret.decode(errors="surrogateescape")})
-    assert admits(HEADER, secret, {"x-token": secret.decode(errors="surrogateescape")})
+    assert admits(
+        Bearer(), (secret,), Delivery({"authorization": "Bearer " + secret.decode(errors="surrogateescape")}, {}, b"")
+    )
+    assert admits(HEADER, (secret,), Delivery({"x-token": secret.decode(errors="surrogateescape")}, {}, b""))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +65,7 @@ def test_bytes_that_are_no_text_are_compared_as_they_came() -> None:
     ],
 )
 def test_everybody_else_is_not(scheme: Scheme, headers: Mapping[str, str]) -> None:
-    assert not admits(scheme, SECRET, headers)
+    assert not admits(scheme, (SECRET,), Delivery(headers, {}, b""))
 
 
 @pytest.mark.parametrize(
@@ -70,4 +73,4 @@ def test_everybody_else_is_not(scheme: Scheme, headers: Mapping[str, str]) -> No
     [(Bearer(), {"authorization": "Bearer "}), (BASIC, basic(b"robot:")), (HEADER, {"x-token": ""})],
 )
 def test_an_empty_secret_admits_nobody(scheme: Scheme, headers: Mapping[str, str]) -> None:
-    assert not admits(scheme, b"", headers)
+    assert not admits(scheme, (b"",), Delivery(headers, {}, b""))

@@ -26,9 +26,9 @@ def mount(volume: Path, generation: str, value: str) -> None:
 def test_a_rotation_as_kubernetes_does_it_needs_no_restart(tmp_path: Path) -> None:
     mount(tmp_path, "2026_01", "first")
     secret = Secret(file=tmp_path / "team")
-    assert secret.value() == b"first"
+    assert secret.values() == (b"first",)
     mount(tmp_path, "2026_02", "other")  # as long as the first one
-    assert secret.value() == b"other"
+    assert secret.values() == (b"other",)
 
 
 def test_a_file_written_in_place_is_read_again(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_file_written_in_place_is_read_again(tmp_path: Path) -> None:
     file.write_text("first")
     secret = Secret(file=file)
     file.write_text("second, and longer")
-    assert secret.value() == b"second, and longer"
+    assert secret.values() == (b"second, and longer",)
 
 
 def test_an_empty_file_keeps_the_last_value_until_there_is_another(tmp_path: Path) -> None:
@@ -44,9 +44,9 @@ def test_an_empty_file_keeps_the_last_value_until_there_is_another(tmp_path: Pat
     file.write_text("first")
     secret = Secret(file=file)
     file.write_text("")
-    assert secret.value() == b"first"
+    assert secret.values() == (b"first",)
     file.write_text("second")
-    assert secret.value() == b"second"
+    assert secret.values() == (b"second",)
 
 
 def test_a_vanished_file_keeps_the_last_value_and_is_told(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_vanished_file_keeps_the_last_value_and_is_told(tmp_path: Path) -> Non
     secret = Secret(file=file)
     file.unlink()
     with capture_logs() as logs:
-        assert secret.value() == b"zebra"
+        assert secret.values() == (b"zebra",)
     assert [line["event"] for line in logs] == ["secret.unreadable"]
     assert "zebra" not in repr(logs)
 
@@ -64,23 +64,23 @@ def test_a_vanished_file_keeps_the_last_value_and_is_told(tmp_path: Path) -> Non
 def test_the_newline_that_editors_add_is_no_part_of_it(tmp_path: Path, text: str) -> None:
     file = tmp_path / "team"
     file.write_bytes(text.encode())
-    assert Secret(file=file).value() == b"zebra"
+    assert Secret(file=file).values() == (b"zebra",)
 
 
 def test_blanks_are_part_of_it(tmp_path: Path) -> None:
     file = tmp_path / "team"
     file.write_text(" zebra \n")
-    assert Secret(file=file).value() == b" zebra "
+    assert Secret(file=file).values() == (b" zebra ",)
 
 
 def test_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEAM_SECRET", "zebra")
-    assert Secret(env="TEAM_SECRET").value() == b"zebra"
+    assert Secret(env="TEAM_SECRET").values() == (b"zebra",)
 
 
 def test_bytes_of_the_environment_that_are_no_text_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEAM_SECRET", b"\xff\xfe".decode(errors="surrogateescape"))
-    assert Secret(env="TEAM_SECRET").value() == b"\xff\xfe"
+    assert Secret(env="TEAM_SECRET").values() == (b"\xff\xfe",)
 
 
 @pytest.mark.parametrize("content", [None, "", "\n"], ids=["missing", "empty", "newline only"])

@@ -7,9 +7,11 @@ import base64
 import gzip
 import io
 import json
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -21,6 +23,7 @@ from listener.core import authentication
 from listener.core.events import Parsed, Remark
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.core.streams import StreamKey
+from listener.edges.secrets import Secret, SecretGate
 from listener.edges.web import BODY_LIMIT, Address, Hook, Hooks, Server, monitoring_app
 from listener.errors import ClusterUnavailable
 
@@ -48,13 +51,6 @@ JSON = {"Content-Type": "application/json"}
 BEARER = {"Authorization": f"Bearer {SECRET}"}
 
 Take = Callable[[Parsed, Arrival], Awaitable[Receipt]]
-
-
-class Fixed:
-    """A secret that stays."""
-
-    def value(self) -> bytes:
-        return SECRET.encode()
 
 
 @dataclass
@@ -104,6 +100,12 @@ async def store(_parsed: Parsed, _arrival: Arrival) -> Receipt:
     return Receipt(moved=(MOVED,))
 
 
+def _secret() -> Secret:
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_text(SECRET)
+        return Secret(file=Path(file.name))  # it stays, though its file is gone
+
+
 @asynccontextmanager
 async def door(
     take: Take = store,
@@ -116,17 +118,12 @@ async def door(
     meter = Answered()
     taken: list[tuple[Parsed, Arrival]] = []
 
-    async def noted(parsed: Parsed, arrival: Arrival) -> Receipt:
+    async def noted(parsed: Parsed, arrival: Arrival, _seconds: float) -> Receipt:
         taken.append((parsed, arrival))
         return await take(parsed, arrival)
 
-    hook = Hook(
-        "team",
-        dialects.DIALECTS[dialect] if dialect else None,
-        scheme or authentication.Open(),
-        Fixed() if scheme else None,
-        noted,
-    )
+    gate = SecretGate("team", scheme or authentication.Open(), _secret() if scheme else None)
+    hook = Hook("team", dialects.DIALECTS[dialect] if dialect else None, gate, noted)
     hooks = Hooks({"team": hook}, meter, body_timeout_seconds=body_timeout_seconds)
     server = Server(hooks.app())
     port = await server.start(LOOPBACK)

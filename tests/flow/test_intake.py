@@ -63,8 +63,15 @@ class World:
     def put(self, given: Stream) -> None:
         self.state.put_stream(self.cluster.put_stream(given))
 
-    async def take(self, *pushes: PushEvent, origin: Origin = TEAM, **rest: tuple[Remark, ...]) -> Receipt:
-        return await self.intake.take(origin, Parsed(pushes, **rest), arrival("the delivery"))
+    async def take(
+        self,
+        *pushes: PushEvent,
+        origin: Origin = TEAM,
+        ignored: tuple[Remark, ...] = (),
+        refused: tuple[Remark, ...] = (),
+    ) -> Receipt:
+        parsed = Parsed(pushes, ignored, refused)
+        return await self.intake.take(origin, parsed, arrival("the delivery"), patience_seconds=2)
 
     def head(self, key: StreamKey, tag: str) -> str | None:
         head = self.cluster.streams[key].history(tag).head if key in self.cluster.streams else None

@@ -1,0 +1,196 @@
+"""What all dialects read with: JSON that a stranger wrote, and the pieces of a push.
+
+A member that is absent, null, empty or of another type is the same: not there. What needs it then says so by name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from listener.core import events, references
+from listener.core.events import Delivery, Parsed, PushEvent, Remark
+from listener.errors import MalformedDelivery
+
+MAX_EVENTS: Final = 10_000
+_DEEPEST: Final = 64  # the deepest payload known is 12
+
+MANIFESTS: Final = frozenset(
+    {
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.docker.distribution.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    }
+)
+"""The media types of what a tag can point at. Whatever else says "push" is a blob."""
+
+
+class Unusable(Exception):
+    """What was meant as a push cannot be used. The message says why."""
+
+
+class Findings:
+    """What a dialect collects on its way through one delivery."""
+
+    def __init__(self) -> None:
+        self._pushes: list[PushEvent] = []
+        self._ignored: list[Remark] = []
+        self._refused: list[Remark] = []
+
+    def push(self, event: PushEvent) -> None:
+        self._pushes.append(event)
+
+    def ignore(self, what: str, why: str) -> None:
+        self._ignored.append(Remark(what, why))
+
+    def refuse(self, what: str, why: str) -> None:
+        self._refused.append(Remark(what, why))
+
+    def parsed(self) -> Parsed:
+        return Parsed(tuple(self._pushes), tuple(self._ignored), tuple(self._refused))
+
+
+def decoded(delivery: Delivery, expected: str) -> Any:
+    """Return the body's JSON. Raises `MalformedDelivery`, which begins with what was `expected`."""
+    try:
+        found = json.loads(delivery.body)
+    except RecursionError:
+        raise MalformedDelivery(f"expected {expected}, the body is nested too deeply") from None
+    except ValueError as error:
+        raise MalformedDelivery(f"expected {expected}, the body is no JSON: {events.printable(str(error))}") from None
+    if _is_deep(found):
+        raise MalformedDelivery(f"expected {expected}, the body is nested too deeply")
+    return found
+
+
+def json_object(delivery: Delivery, expected: str) -> dict[str, Any]:
+    """The body, which must be a JSON object. Raises `MalformedDelivery`."""
+    found = decoded(delivery, expected)
+    if not isinstance(found, dict):
+        raise MalformedDelivery(f"expected {expected}, the body is JSON but no object")
+    return found
+
+
+def peek(delivery: Delivery) -> Any:
+    """The body's JSON, None if it is none: for `recognises`, which never raises."""
+    try:
+        return decoded(delivery, "JSON")
+    except MalformedDelivery:
+        return None
+
+
+def peek_object(delivery: Delivery) -> dict[str, Any]:
+    """The body, empty if it is no JSON object."""
+    found = peek(delivery)
+    return found if isinstance(found, dict) else {}
+
+
+def members(holder: dict[str, Any], key: str) -> list[Any]:
+    """The list, empty if it is absent or of another type. Raises `MalformedDelivery` if it is too long."""
+    found = holder.get(key)
+    if not isinstance(found, list):
+        return []
+    return bounded(found, key)
+
+
+def bounded(found: list[Any], name: str) -> list[Any]:
+    """The list. Raises `MalformedDelivery` if it is too long."""
+    if len(found) > MAX_EVENTS:
+        raise MalformedDelivery(f"{name} holds {len(found)} entries, at most {MAX_EVENTS} are taken")
+    return found
+
+
+def child(holder: dict[str, Any], *path: str) -> dict[str, Any]:
+    """The object at a path, empty if it is absent or of another type."""
+    for key in path:
+        found = holder.get(key)
+        if not isinstance(found, dict):
+            return {}
+        holder = found
+    return holder
+
+
+def text(holder: dict[str, Any], key: str) -> str:
+    """The member, empty if it is absent or of another type."""
+    found = holder.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def shown(value: str, *, lower: bool = False) -> str | None:
+    """A text that is only shown or compared, bounded and printable; None if it is empty."""
+    return events.printable(value.lower() if lower else value) or None
+
+
+def label(holder: dict[str, Any], key: str, *, lower: bool = False) -> str | None:
+    """A member that is only shown or compared."""
+    return shown(text(holder, key), lower=lower)
+
+
+def title(action: str, repository: str, tag: str = "", digest: str = "") -> str:
+    """What a remark is about."""
+    return f"{action or 'event'} {repository or 'unnamed repository'}" + (
+        f":{tag}" if tag else f"@{digest}" if digest else ""
+    )
+
+
+def push(
+    *,
+    repository: str,
+    tag: object,
+    digest: object = None,
+    registry: str | None = None,
+    media_type: str | None = None,
+    timestamp: datetime | None = None,
+    actor: str | None = None,
+    event_id: str | None = None,
+) -> PushEvent:
+    """Make a push of what was sent, checked. Raises `Unusable`.
+
+    `registry` comes in lower case. OpenShift and Docker compare repositories in lower case, and so does every pull
+    spec: here it becomes so.
+    """
+    repository = repository.lower()
+    if not repository:
+        raise Unusable("the repository is missing")
+    if not references.is_repository(repository):
+        raise Unusable(f"no repository name: {repository}")
+    if not isinstance(tag, str) or not references.is_tag(tag):
+        raise Unusable(f"no tag: {tag}" if isinstance(tag, str) and tag else "the tag is missing")
+    if digest and not is_digest(digest):
+        raise Unusable("the digest is none (such as sha256: and 64 lower-case hexadecimal digits)")
+    found = digest if isinstance(digest, str) and digest else None
+    return PushEvent(registry, repository, tag, found, media_type, timestamp, actor, event_id)
+
+
+def is_digest(found: object) -> bool:
+    """Whether this is a digest, and no tag: some senders put one where the tag belongs."""
+    return isinstance(found, str) and references.is_digest(found)
+
+
+def unix_time(found: object) -> datetime | None:
+    """Read seconds since 1970, whole or not, also as text; None if it is no such time."""
+    try:
+        seconds = float(found) if isinstance(found, int | float | str) and not isinstance(found, bool) else 0.0
+        return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _is_deep(found: object) -> bool:
+    level: list[object] = [found]
+    for _ in range(_DEEPEST):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(found: object) -> Iterable[object]:
+    if isinstance(found, dict):
+        return found.values()
+    return found if isinstance(found, list) else ()
