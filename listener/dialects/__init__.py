@@ -14,7 +14,29 @@ from typing import Final
 
 from listener.core.authentication import Signature
 from listener.core.events import Delivery, Parsed
-from listener.dialects import distribution
+from listener.dialects import (
+    alibaba_acr,
+    aws_ecr,
+    aws_sns,
+    azure_acr,
+    azure_eventgrid,
+    cloudevents,
+    distribution,
+    dockerhub,
+    forgejo,
+    generic,
+    gitea,
+    github,
+    gitlab,
+    google_pubsub,
+    harbor,
+    jfrog,
+    mirantis_msr,
+    nexus,
+    openshift,
+    quay,
+    zot,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +59,105 @@ class Dialect:
 
 _ALL: Final = (
     # In the order in which `detect` asks: the surer signs first, headers before bodies.
+    Dialect("aws-sns", "Amazon ECR through SNS", aws_sns.recognises, aws_sns.parse, patience_seconds=15),
+    Dialect(
+        "forgejo",
+        "Forgejo packages",
+        forgejo.recognises,
+        forgejo.parse,
+        signature=Signature("x-forgejo-signature", "sha256"),
+        has_digests=False,
+        patience_seconds=5,
+    ),
+    Dialect(
+        "gitea",
+        "Gitea packages",
+        gitea.recognises,
+        gitea.parse,
+        signature=Signature("x-gitea-signature", "sha256"),
+        has_digests=False,
+        patience_seconds=5,
+    ),
+    Dialect(
+        "nexus",
+        "Sonatype Nexus Repository 3",
+        nexus.recognises,
+        nexus.parse,
+        signature=Signature("x-nexus-webhook-signature", "sha1"),
+        has_digests=False,
+        patience_seconds=5,
+    ),
+    Dialect(
+        "github",
+        "GitHub packages (ghcr.io)",
+        github.recognises,
+        github.parse,
+        signature=Signature("x-hub-signature-256", "sha256", "sha256="),
+    ),
     Dialect(
         "distribution",
         "CNCF Distribution (registry:2, registry:3)",
         distribution.recognises,
         distribution.parse,
         patience_seconds=2,
+    ),
+    Dialect("gitlab", "GitLab container registry", gitlab.recognises, gitlab.parse, patience_seconds=2),
+    Dialect("openshift", "OpenShift's integrated registry", openshift.recognises, openshift.parse, patience_seconds=2),
+    Dialect("zot", "zot", zot.recognises, zot.parse),
+    Dialect("harbor", "Harbor", harbor.recognises, harbor.parse, patience_seconds=3),
+    Dialect(
+        "azure-eventgrid",
+        "Azure container registry through Event Grid",
+        azure_eventgrid.recognises,
+        azure_eventgrid.parse,
+        patience_seconds=30,
+    ),
+    Dialect("aws-ecr", "Amazon ECR through EventBridge", aws_ecr.recognises, aws_ecr.parse, patience_seconds=5),
+    Dialect(
+        "cloudevents",
+        "CloudEvents and CDEvents of a pipeline",
+        cloudevents.recognises,
+        cloudevents.parse,
+        signature=Signature("x-signature-256", "sha256", "sha256="),
+        patience_seconds=5,
+    ),
+    Dialect(
+        "jfrog",
+        "JFrog Artifactory",
+        jfrog.recognises,
+        jfrog.parse,
+        signature=Signature("x-jfrog-event-auth", "sha256"),
+        patience_seconds=5,
+    ),
+    Dialect(
+        "google-pubsub",
+        "Google Artifact Registry through Pub/Sub",
+        google_pubsub.recognises,
+        google_pubsub.parse,
+    ),
+    Dialect("quay", "Quay (quay.io, Red Hat Quay)", quay.recognises, quay.parse, has_digests=False),
+    Dialect(
+        "alibaba-acr",
+        "Alibaba Cloud Container Registry",
+        alibaba_acr.recognises,
+        alibaba_acr.parse,
+        patience_seconds=5,
+    ),
+    Dialect("dockerhub", "Docker Hub", dockerhub.recognises, dockerhub.parse, has_digests=False, patience_seconds=5),
+    Dialect(
+        "mirantis-msr",
+        "Mirantis Secure Registry (MSR, DTR)",
+        mirantis_msr.recognises,
+        mirantis_msr.parse,
+        patience_seconds=5,
+    ),
+    Dialect("azure-acr", "Azure container registry", azure_acr.recognises, azure_acr.parse, patience_seconds=5),
+    Dialect(
+        "generic",
+        "Ours, for a line of curl",
+        generic.recognises,
+        generic.parse,
+        signature=Signature("x-signature-256", "sha256", "sha256="),
     ),
 )
 

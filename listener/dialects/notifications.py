@@ -71,9 +71,7 @@ def _reason_to_ignore(event: dict[str, Any], target: dict[str, Any]) -> str | No
     tag = target.get("tag")
     if not media_type and tag:
         raise Unusable('"target.mediaType" is missing, so nothing tells a manifest from a blob')
-    if media_type not in payload.MANIFESTS:
-        return f"{media_type or 'a blob'} is no image manifest or index"
-    return None if tag else "pushed by digest, without a tag"
+    return payload.no_manifest(media_type) or (None if tag else payload.BY_DIGEST)
 
 
 def _push(event: dict[str, Any], target: dict[str, Any]) -> PushEvent:

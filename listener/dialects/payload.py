@@ -5,10 +5,14 @@ A member that is absent, null, empty or of another type is the same: not there. 
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from listener.core import events, references
 from listener.core.events import Delivery, Parsed, PushEvent, Remark
@@ -16,6 +20,7 @@ from listener.errors import MalformedDelivery
 
 MAX_EVENTS: Final = 10_000
 _DEEPEST: Final = 64  # the deepest payload known is 12
+_MOST_FIELDS: Final = 16  # of a form; one is known
 
 MANIFESTS: Final = frozenset(
     {
@@ -28,6 +33,11 @@ MANIFESTS: Final = frozenset(
     }
 )
 """The media types of what a tag can point at. Whatever else says "push" is a blob."""
+
+BY_DIGEST: Final = "pushed by digest, without a tag"
+
+# What cosign and its like hang on the image of that digest; without an ending, the list of what hangs there.
+_ATTACHED: Final = re.compile(r"sha(?:256|384|512)-[0-9a-f]{64,}(?:\.(?:sig|att|sbom))?")
 
 
 class Unusable(Exception):
@@ -43,7 +53,12 @@ class Findings:
         self._refused: list[Remark] = []
 
     def push(self, event: PushEvent) -> None:
-        self._pushes.append(event)
+        """Add a push, unless its tag is none that a workload could follow."""
+        if _ATTACHED.fullmatch(event.tag):
+            what = title("push", event.repository, event.tag)
+            self.ignore(what, "a signature, attestation or SBOM of an image, by its tag")
+        else:
+            self._pushes.append(event)
 
     def ignore(self, what: str, why: str) -> None:
         self._ignored.append(Remark(what, why))
@@ -58,14 +73,31 @@ class Findings:
 def decoded(delivery: Delivery, expected: str) -> Any:
     """Return the body's JSON. Raises `MalformedDelivery`, which begins with what was `expected`."""
     try:
-        found = json.loads(delivery.body)
+        return unpacked(delivery.body, "the body")
+    except Unusable as unusable:
+        raise MalformedDelivery(f"expected {expected}, {unusable}") from None
+
+
+def unpacked(raw: bytes | str, name: str) -> Any:
+    """Return the JSON in a text, which may stand in JSON itself. Raises `Unusable`, which begins with the `name`."""
+    try:
+        found = json.loads(raw)
     except RecursionError:
-        raise MalformedDelivery(f"expected {expected}, the body is nested too deeply") from None
+        raise Unusable(f"{name} is nested too deeply") from None
     except ValueError as error:
-        raise MalformedDelivery(f"expected {expected}, the body is no JSON: {events.printable(str(error))}") from None
-    if _is_deep(found):
-        raise MalformedDelivery(f"expected {expected}, the body is nested too deeply")
+        raise Unusable(f"{name} is no JSON: {events.printable(str(error))}") from None
+    if _may_be_deep(raw) and _is_deep(found):
+        raise Unusable(f"{name} is nested too deeply")
     return found
+
+
+def from_base64(text: str, name: str) -> bytes:
+    """Decode the standard or the URL-safe alphabet, padded or not. Raises `Unusable`, which begins with the `name`."""
+    try:
+        plain = text.rstrip("=").replace("-", "+").replace("_", "/")
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except ValueError:
+        raise Unusable(f"{name} is no base64") from None
 
 
 def json_object(delivery: Delivery, expected: str) -> dict[str, Any]:
@@ -119,6 +151,42 @@ def text(holder: dict[str, Any], key: str) -> str:
     """The member, empty if it is absent or of another type."""
     found = holder.get(key)
     return found if isinstance(found, str) else ""
+
+
+def joined(holder: dict[str, Any], namespace: str, name: str) -> str:
+    """The two members with a slash between them, empty unless both are there: half a name is another repository."""
+    first, second = text(holder, namespace), text(holder, name)
+    return f"{first}/{second}" if first and second else ""
+
+
+def no_manifest(media_type: str) -> str | None:
+    """Why no tag can point at a thing of this media type, None if one can. In lower case."""
+    return None if media_type in MANIFESTS else f"{media_type or 'a blob'} is no image manifest or index"
+
+
+def host(location: str) -> str | None:
+    """The host, with its port, that a URL or a pull spec begins with, to be compared with those of the settings.
+
+    A user in front of it stays, and makes it a host that nobody has set.
+    """
+    return shown(location.rpartition("://")[2].partition("/")[0], lower=True)
+
+
+def form(delivery: Delivery) -> Delivery:
+    """Return a delivery whose JSON came as `payload=…` of a form as if it had come by itself; others as they are.
+
+    Raises `MalformedDelivery`.
+    """
+    kind = delivery.headers.get("content-type", "").strip().lower()
+    if not kind.startswith("application/x-www-form-urlencoded"):
+        return delivery
+    try:
+        found = parse_qs(delivery.body.decode(), max_num_fields=_MOST_FIELDS).get("payload", [])
+    except ValueError:
+        found = []
+    if len(found) != 1:
+        raise MalformedDelivery('expected a form with one "payload", which holds JSON')
+    return replace(delivery, body=found[0].encode())
 
 
 def shown(value: str, *, lower: bool = False) -> str | None:
@@ -179,6 +247,12 @@ def unix_time(found: object) -> datetime | None:
         return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _may_be_deep(raw: bytes | str) -> bool:
+    """Whether there are brackets enough: to count them is much quicker than to follow them."""
+    brackets = raw.count("[") + raw.count("{") if isinstance(raw, str) else raw.count(b"[") + raw.count(b"{")
+    return brackets >= _DEEPEST
 
 
 def _is_deep(found: object) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import resources
+from pathlib import Path
+
 import pytest
 
 from listener import dialects
@@ -9,7 +12,13 @@ from listener.core.events import Delivery, Parsed
 
 
 def test_every_dialect_stands_under_its_own_name() -> None:
-    assert {name: dialect.name for name, dialect in dialects.DIALECTS.items()} == {"distribution": "distribution"}
+    assert all(name == dialect.name for name, dialect in dialects.DIALECTS.items())
+    assert all(dialect.patience_seconds > 0 for dialect in dialects.DIALECTS.values())
+
+
+def test_each_has_a_module_of_its_name() -> None:
+    modules = {Path(file.name).stem for file in resources.files("listener.dialects").iterdir() if file.is_file()}
+    assert {name.replace("-", "_") for name in dialects.DIALECTS} <= modules
 
 
 @pytest.mark.parametrize(
