@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import platform
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
@@ -28,7 +29,7 @@ from listener.edges.cluster import Cluster
 from listener.edges.metrics import Metrics
 from listener.edges.registry import HostSettings, Registries
 from listener.edges.secrets import Secret, SecretGate
-from listener.edges.web import Address, Hook, Hooks, Server, monitoring_app
+from listener.edges.web import Address, Gate, Hook, Hooks, Server, monitoring_app
 from listener.errors import ClusterUnavailable, SettingsError
 from listener.flow.bookkeeper import Bookkeeper
 from listener.flow.fanout import FanOut
@@ -41,7 +42,10 @@ from listener.flow.recorder import Recorder
 from listener.flow.state import State, StreamSink, WorkloadSink
 from listener.flow.throttle import Throttle
 from listener.flow.watcher import Watcher
-from listener.settings import Imports, Registry, SecretSource, Settings, seconds
+from listener.settings import Imports, PerHost, Registry, SecretSource, Settings, seconds
+
+if TYPE_CHECKING:
+    from listener.edges.signers import Fetching, OidcGate, SnsGate
 
 log = structlog.get_logger()
 
@@ -49,6 +53,9 @@ log = structlog.get_logger()
 _DRAIN_HOOKS_SECONDS = 8
 _DRAIN_PATCHES_SECONDS = 15
 _RECORD_SECONDS = 2
+# What hooks ask has connections and a pace of its own: their senders wait, and would wait behind all imports. The pace
+# is the registry's, which tells of each push once.
+_HOOK_PACE = PerHost(rate=200, burst=200)
 # A watcher's own limits (a list, a silent watch, a pause) add up to less; beyond, something hangs that should not.
 _STALLED_SECONDS = 300
 
@@ -71,8 +78,12 @@ class Service:
 
         self._recorder = Recorder(cluster, self._state.queue, self._metrics, _now)
         self._registries = _registries(settings)
+        self._signers: Fetching | None = None  # and what it fetches for
+        self._signed: list[OidcGate | SnsGate] = []
         self._clients = contextlib.AsyncExitStack()  # what `start` opens and `stop` closes
-        inquiry = Inquiry(self._registries, PullSecrets(cluster), _own_platform())
+        self._hook_registries = _registries(settings, _HOOK_PACE)
+        secrets = PullSecrets(cluster)
+        inquiry = Inquiry(self._registries, secrets, _own_platform())
         settle = _settler(settings, self._state)
         bookkeeper = Bookkeeper(
             cluster,
@@ -107,7 +118,7 @@ class Service:
         intake = Intake(
             bookkeeper,
             self._state,
-            inquiry,
+            Inquiry(self._hook_registries, secrets, _own_platform()),
             self._importer,
             self._recorder,
             self._metrics,
@@ -138,10 +149,12 @@ class Service:
             for kind in self._kinds
         ]
         self._hooks = Hooks(
-            {r.name: self._hook(r, n, intake) for n, r in enumerate(settings.registries)}, self._metrics
+            {r.name: self._hook(r, n, intake) for n, r in enumerate(settings.registries)},
+            self._metrics,
+            proxies=[ip_network(network) for network in settings.listen.proxies],
         )
         self._servers = {
-            "hooks": Server(self._hooks.app()),
+            "hooks": Server(self._hooks.connections()),
             "monitoring": Server(monitoring_app(self, self._metrics.expose, metrics.CONTENT_TYPE)),
         }
         self._watch_gauges()
@@ -157,7 +170,12 @@ class Service:
         """Listen, and begin to follow the cluster. Raises SettingsError if an address cannot be listened on."""
         self.monitoring_port = await self._listen("monitoring", self._settings.listen.monitoring)
         self.hooks_port = await self._listen("hooks", self._settings.listen.hooks)
-        await self._clients.enter_async_context(self._registries)
+        for registries in (self._registries, self._hook_registries):
+            await self._clients.enter_async_context(registries)
+        if self._signers:
+            await self._clients.enter_async_context(self._signers)
+        for gate in self._signed:
+            self._clients.push_async_callback(gate.close)
         for watcher in self._watchers:
             self._run(watcher.run(), f"watch {watcher.resource}")
         self._run(self._reconciler.run(), "streams")
@@ -229,19 +247,61 @@ class Service:
         if registry.dialect != "auto" and registry.dialect not in DIALECTS:
             known = ", ".join(["auto", *DIALECTS])
             raise SettingsError(f"{where}.dialect: {registry.dialect!r} is not one of {known}")
-        scheme, source = _scheme(registry)
-        try:
-            secret = Secret(file=_path(source), env=source.secret_env) if source else None
-        except SettingsError as error:
-            raise SettingsError(f"{where}.auth: {error}") from error
-        origin = Origin(registry.name, registry.host, frozenset(registry.aliases), registry.integrated, registry.verify)
+        dialect = DIALECTS.get(registry.dialect)
+        if dialect and not dialect.has_digests and not registry.verify:
+            raise SettingsError(
+                f"{where}.verify: the dialect {dialect.name} sends no digests, so that without asking the registry"
+                " nobody knows what was pushed; set verify: true"
+            )
+        gate, confirm = self._gate(registry, f"{where}.auth")
+        origin = Origin(
+            registry.name,
+            registry.host,
+            frozenset(registry.aliases),
+            registry.integrated,
+            registry.verify,
+            believes_unverified=registry.when_unreachable == "believe",
+        )
 
         async def take(parsed: Parsed, arrival: Arrival, seconds: float) -> Receipt:
             if unsynced := self._unsynced():
                 raise ClusterUnavailable(f"starting up, {', '.join(unsynced)} are not synced yet")
             return await intake.take(origin, parsed, arrival, patience_seconds=seconds)
 
-        return Hook(registry.name, DIALECTS.get(registry.dialect), SecretGate(registry.name, scheme, secret), take)
+        return Hook(registry.name, dialect, gate, take, confirm, is_open=bool(registry.auth.none))
+
+    def _gate(self, registry: Registry, where: str) -> tuple[Gate, Callable[[str], Awaitable[None]] | None]:
+        """Who opens a registry's door; and what asks the URLs that its sender wants to be asked."""
+        if registry.auth.oidc or registry.auth.sns:
+            return self._signers_gate(registry)
+        try:
+            scheme, source = _scheme(registry)
+        except SettingsError as error:
+            raise SettingsError(f"{where}.{error}") from error
+        try:
+            secret = Secret(file=_path(source), env=source.secret_env) if source else None
+        except SettingsError as error:
+            raise SettingsError(f"{where}: {error}") from error
+        return SecretGate(registry.name, scheme, secret), None
+
+    def _signers_gate(self, registry: Registry) -> tuple[Gate, Callable[[str], Awaitable[None]] | None]:
+        from listener.edges.signers import Fetching, OidcGate, SnsGate  # noqa: PLC0415 - 9 MiB that few need
+
+        self._signers = self._signers or Fetching()
+        if oidc := registry.auth.oidc:
+            tokens = OidcGate(
+                registry.name,
+                self._signers,
+                issuer=oidc.issuer,
+                audience=oidc.audience,
+                claims=oidc.claims,
+                jwks_uri=oidc.jwks_uri,
+            )
+            self._signed.append(tokens)
+            return tokens, None
+        messages = SnsGate(registry.name, self._signers, topics=registry.auth.sns.topics if registry.auth.sns else ())
+        self._signed.append(messages)
+        return messages, messages.confirm
 
     async def _listen(self, name: str, address: str) -> int:
         host, _, port = address.rpartition(":")
@@ -340,12 +400,12 @@ async def connect(settings: Settings, *, kubeconfig: str | None, context: str | 
     return await Cluster.connect(kubeconfig=kubeconfig, context=context, max_connections=connections)
 
 
-def _registries(settings: Settings) -> Registries:
-    """The client for every registry. Those of the settings are trusted: they may be at any address."""
+def _registries(settings: Settings, pace: PerHost | None = None) -> Registries:
+    """A client for every registry. Those of the settings are trusted: they may be at any address."""
     found = settings.registries
     hosts = {r.host: HostSettings(insecure=r.insecure, ca_file=Path(r.ca_file) if r.ca_file else None) for r in found}
     policy = HostPolicy(settings.imports.allowed, frozenset(hosts))
-    per_host = settings.imports.per_host
+    per_host = pace or settings.imports.per_host
     return Registries(hosts, policy, rate=per_host.rate, burst=per_host.burst)
 
 
@@ -372,14 +432,9 @@ def _own_platform() -> Platform:
 
 
 def _scheme(registry: Registry) -> tuple[authentication.Scheme, SecretSource | None]:
-    auth = registry.auth
-    if auth.basic:
-        return authentication.Basic(auth.basic.username), auth.basic
-    if auth.header:
-        return authentication.Header(auth.header.name.lower()), auth.header
-    if auth.bearer:
-        return authentication.Bearer(), auth.bearer
-    return authentication.Open(), None
+    """How a registry carries its secret, if it has one of ours."""
+    dialect = DIALECTS.get(registry.dialect)
+    return registry.auth.scheme(dialect.signature if dialect else None), registry.auth.secret()
 
 
 def _path(source: SecretSource) -> Path | None:

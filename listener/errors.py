@@ -12,6 +12,12 @@ class ListenerError(Exception):
     """Everything this package raises on purpose."""
 
 
+class Deferred(ListenerError):
+    """A delivery cannot be dealt with now: its sender is told to come again, after `retry_after_seconds` if known."""
+
+    retry_after_seconds: float | None = None
+
+
 class SettingsError(ListenerError):
     """The settings cannot be used. The message names the key and what is expected there."""
 
@@ -49,7 +55,7 @@ class Unauthenticated(BadInput):
     status = 401
 
 
-class SignerUnavailable(ListenerError):
+class SignerUnavailable(Deferred):
     """Whether a delivery is signed by whom it should be cannot be told now: the signer's keys cannot be fetched."""
 
 
@@ -59,11 +65,37 @@ class UnknownHook(BadInput):
     status = 404
 
 
+class NotPosted(BadInput):
+    """A hook was asked for, and nothing was delivered to it."""
+
+    status = 405
+
+
+class TooLarge(BadInput):
+    """The body is larger than any delivery is."""
+
+    status = 413
+
+
+class UnknownEncoding(BadInput):
+    """The body is compressed in a way that we do not read."""
+
+    status = 415
+
+
+class Limited(Deferred):
+    """The sender has to wait: too many of its requests were refused, or too much is under way."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class ClusterError(ListenerError):
     """The Kubernetes API did not do what was asked. The message names the request and its answer."""
 
 
-class ClusterUnavailable(ClusterError):
+class ClusterUnavailable(ClusterError, Deferred):
     """No answer, or one that says "later": the network, 429, 5xx. Trying again can help.
 
     `retry_after_seconds` is the server's own advice, where it gave one.
@@ -115,3 +147,11 @@ class RegistryUnavailable(RegistryError):
 
 class RegistryRefused(RegistryError):
     """The question has its answer, and it is no: not there, no access, not allowed, or nothing we can use."""
+
+
+class Unconfirmed(Deferred):
+    """What a push says could not be confirmed now: its registry does not answer."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds

@@ -9,18 +9,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Final, Literal, get_origin
 
 import msgspec
 import yaml
 
+from listener.core import authentication
 from listener.core.imports import interval_seconds
 from listener.core.kinds import KINDS, Kind, custom
 from listener.errors import SettingsError
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Duration = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$", min_length=2)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+HeaderName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+Https = Annotated[str, msgspec.Meta(pattern=r"^https://[^\s/?#@]+(/[^\s?#]*)?$")]
+Topic = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^arn:aws(-[a-z]+)*:sns:[a-z]{2}(-[a-z]+)+-[0-9]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?$"),
+]
 Host = Annotated[str, msgspec.Meta(pattern=r"^(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?)(:[0-9]{1,5})?$")]
 
 
@@ -35,10 +44,16 @@ class Listen(_Section, frozen=True, kw_only=True):
     """POST /hooks/NAME."""
     monitoring: str = "0.0.0.0:8081"
     """/livez /readyz /healthz /metrics. Not meant for the outside."""
+    proxies: tuple[str, ...] = ()
+    """The networks, as 10.0.0.0/8, of the proxies in front of the hooks. Their X-Forwarded-For says who calls us, and
+    limits are by who calls; with a proxy that is not named here, all its callers share one limit."""
 
 
 class SecretSource(_Section, frozen=True, kw_only=True):
-    """Where a secret is kept; exactly one of the two. A file is read again when it changes."""
+    """Where a secret is kept; exactly one of the two. A file is read again when it changes.
+
+    It may hold several secrets, one a line, that are all valid: for as long as a rotation takes.
+    """
 
     secret_file: str | None = None
     secret_env: str | None = None
@@ -53,7 +68,43 @@ class BasicAuth(SecretSource, frozen=True, kw_only=True):
 class HeaderAuth(SecretSource, frozen=True, kw_only=True):
     """A header whose whole value is the secret, for senders that send a bare token (GitLab, Harbor)."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+    name: HeaderName
+
+
+class HmacAuth(SecretSource, frozen=True, kw_only=True):
+    """A header with the HMAC of the raw body (GitHub, Gitea). What is not written here is as the dialect says."""
+
+    header: HeaderName | None = None
+    """Must be written with the dialect `auto`, and with one whose sender does not sign by itself."""
+    algorithm: Literal["sha1", "sha256", "sha512"] | None = None
+    prefix: Annotated[str, msgspec.Meta(pattern=r"^[!-~]{0,32}$")] | None = None
+    """What stands before the hexadecimal digits, such as `sha256=`."""
+
+
+class QueryAuth(SecretSource, frozen=True, kw_only=True):
+    """A parameter of the URL is the secret, for senders that can do nothing else (Docker Hub, Quay). Proxies log it."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "secret"
+
+
+class OidcAuth(_Section, frozen=True, kw_only=True):
+    """A token of an OpenID Connect issuer, as bearer token (Google Pub/Sub, CI systems). It needs no secret here."""
+
+    issuer: Annotated[str, msgspec.Meta(pattern=r"^(https://[^\s/?#@]+(/[^\s?#]*)?|accounts\.google\.com)$")]
+    """As the tokens have it in `iss`: https://accounts.google.com, or whichever it is."""
+    audience: Text
+    """Whom the token must be made for, as the sender is told."""
+    claims: dict[Text, str | bool | int]
+    """What else the token must say, such as `email` (Google), `sub` or `repository`."""
+    jwks_uri: Https | None = None
+    """Where the issuer's keys are; null: as its discovery document says."""
+
+
+class SnsAuth(_Section, frozen=True, kw_only=True):
+    """The signature of Amazon SNS. It needs no secret here. A subscription is confirmed when it asks for that."""
+
+    topics: Annotated[tuple[Topic, ...], msgspec.Meta(min_length=1)]
+    """The ARNs of the topics whose messages are taken."""
 
 
 class Auth(_Section, frozen=True, kw_only=True):
@@ -62,8 +113,50 @@ class Auth(_Section, frozen=True, kw_only=True):
     bearer: SecretSource | None = None
     basic: BasicAuth | None = None
     header: HeaderAuth | None = None
+    hmac: HmacAuth | None = None
+    oidc: OidcAuth | None = None
+    sns: SnsAuth | None = None
+    query: QueryAuth | None = None
     none: bool | None = None
-    """`true`: anybody who reaches the hook can move the registry's tags."""
+    """`true`: whoever reaches the hook is heard, and `verify` is all that keeps strangers from moving tags."""
+
+    def secret(self) -> SecretSource | None:
+        """Where the secret is kept; None for what needs none."""
+        return self.bearer or self.basic or self.header or self.hmac or self.query
+
+    def scheme(self, signature: authentication.Signature | None) -> authentication.Scheme:
+        """How that secret is carried. `signature` is the dialect's. Not for oidc and sns, whose secrets are not ours.
+
+        Raises SettingsError if nothing says in which header a signature is; its path begins below `auth`.
+        """
+        if self.basic:
+            return authentication.Basic(self.basic.username)
+        if self.header:
+            return authentication.Header(self.header.name.lower())
+        if self.bearer:
+            return authentication.Bearer()
+        if self.query:
+            return authentication.Query(self.query.name)
+        if self.hmac:
+            return _signature(self.hmac, signature)
+        if self.none:
+            return authentication.Open()
+        raise ValueError("what oidc and sns sign is signed with no secret of ours")
+
+
+def _signature(hmac: HmacAuth, dialect: authentication.Signature | None) -> authentication.Signature:
+    header = hmac.header or (dialect.header if dialect else None)
+    if header is None:
+        raise SettingsError("hmac.header: expected the header with the signature, since no dialect says which it is")
+    algorithm = hmac.algorithm or (dialect.algorithm if dialect else "sha256")
+    # Those who write `sha256=` write `sha1=` too.
+    usual = dialect.prefix.replace(dialect.algorithm, algorithm) if dialect else ""
+    prefix = usual if hmac.prefix is None else hmac.prefix
+    return authentication.Signature(header.lower(), algorithm, prefix)
+
+
+# Every token has them, or we check them anyway: they do not tell one holder from another.
+_CLAIMS_OF_ALL: Final = frozenset({"iss", "aud", "exp", "nbf", "iat", "email_verified"})
 
 
 class Registry(_Section, frozen=True, kw_only=True):
@@ -84,7 +177,14 @@ class Registry(_Section, frozen=True, kw_only=True):
     """With `integrated`: what the registry is called outside the cluster, where that differs."""
     verify: bool = True
     """Ask the registry where a tag stands: a moment after each hook, and before a hook that may be an old one moves it.
-    Without, hooks are believed in the order of their times."""
+    Without, hooks are believed in the order of their times: so what has no digest in it cannot be verified, and with
+    `auth: {none: true}` it takes `believeAnybody`."""
+    when_unreachable: Literal["refuse", "believe"] = "refuse"
+    """What becomes of a hook while the registry cannot be asked: `refuse` has its sender come again (503), `believe`
+    takes it as it stands, and the registry is asked later. Not with `auth: {none: true}`."""
+    believe_anybody: bool = False
+    """Must be true where nothing is secret and nothing verified: anybody who reaches the hook moves any tag of this
+    registry to any digest, and so chooses what the cluster runs. For a lab."""
     insecure: bool = False
     """Whether we may speak plain http to it, and skip the check of its certificate."""
     ca_file: str | None = None
@@ -247,25 +347,76 @@ def _check(settings: Settings) -> None:
         where = f"registries[{number}]"
         if (other := seen.setdefault(registry.name, number)) != number:
             raise SettingsError(f"{where}.name: {registry.name!r} is the name of registries[{other}] already")
-        given = {
-            name: value for name in ("bearer", "basic", "header", "none") if (value := getattr(registry.auth, name))
-        }
-        if len(given) != 1:
-            raise SettingsError(
-                f"{where}.auth: expected exactly one of bearer, basic, header, none: true;"
-                f" found {', '.join(given) or 'none of them'}."
-                " Without a secret anybody could move this registry's tags, so even that must be written out"
-            )
-        for name, source in given.items():
-            if isinstance(source, SecretSource) and bool(source.secret_file) == bool(source.secret_env):
-                raise SettingsError(f"{where}.auth.{name}: expected exactly one of secretFile, secretEnv")
+        _check_auth(registry.auth, f"{where}.auth")
+        _check_belief(registry, where)
         if registry.public_host and not registry.integrated:
             raise SettingsError(f"{where}.publicHost: only an integrated registry serves streams; set integrated: true")
     _check_workloads(settings.workloads)
     _check_imports(settings.imports)
+    _check_proxies(settings.listen.proxies)
     for key, value in (("hooks", settings.listen.hooks), ("monitoring", settings.listen.monitoring)):
         if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):\d{1,5}", value) or int(value.rpartition(":")[2]) > 65535:
             raise SettingsError(f"listen.{key}: expected HOST:PORT such as 0.0.0.0:8080, found {value!r}")
+
+
+def _check_proxies(found: Sequence[str]) -> None:
+    for number, text in enumerate(found):
+        try:
+            network = ip_network(text)
+        except ValueError as error:
+            raise SettingsError(
+                f"listen.proxies[{number}]: expected a network such as 10.0.0.0/8, or an address: {error}"
+            ) from error
+        if not network.prefixlen:
+            raise SettingsError(f"listen.proxies[{number}]: {text} would let everybody say who they are")
+
+
+def _check_auth(auth: Auth, where: str) -> None:
+    given = [field.encode_name for field in msgspec.structs.fields(auth) if getattr(auth, field.name)]
+    if len(given) != 1:
+        raise SettingsError(
+            f"{where}: expected exactly one of bearer, basic, header, hmac, oidc, sns, query, none: true;"
+            f" found {', '.join(given) or 'none of them'}."
+            " Without a secret anybody could move this registry's tags, so even that must be written out"
+        )
+    source = auth.secret()
+    if source and bool(source.secret_file) == bool(source.secret_env):
+        raise SettingsError(f"{where}.{given[0]}: expected exactly one of secretFile, secretEnv")
+    if auth.oidc:
+        _check_claims(auth.oidc, f"{where}.oidc.claims")
+
+
+def _check_claims(oidc: OidcAuth, where: str) -> None:
+    """A token of a public issuer is anybody's who asks for one; only what it says of its holder tells them apart."""
+    if not oidc.claims.keys() - _CLAIMS_OF_ALL:
+        raise SettingsError(
+            f"{where}: expected at least one claim besides issuer and audience, such as sub or email:"
+            " anybody can get a token of a public issuer, for any audience, so a valid one proves nothing"
+        )
+    is_google = oidc.issuer.removeprefix("https://").rstrip("/") == "accounts.google.com"
+    if is_google and not isinstance(oidc.claims.get("email"), str):
+        raise SettingsError(
+            f"{where}: expected email, the service account that Google's token is made for:"
+            " anybody with a Google account can get a token for any audience, so a valid one proves nothing"
+        )
+
+
+def _check_belief(registry: Registry, where: str) -> None:
+    believes_all = bool(registry.auth.none) and not registry.verify
+    if believes_all and not registry.believe_anybody:
+        raise SettingsError(
+            f"{where}.verify: false together with auth: {{none: true}} lets anybody who reaches the hook move every tag"
+            " of this registry; set verify: true, or a secret in auth, or say believeAnybody: true"
+        )
+    if registry.believe_anybody and not believes_all:
+        raise SettingsError(
+            f"{where}.believeAnybody: means something only with verify: false and auth: {{none: true}}; take it out"
+        )
+    if registry.auth.none and registry.when_unreachable == "believe":
+        raise SettingsError(
+            f"{where}.whenUnreachable: believe needs a secret in auth; with none: true a stranger's hook would be"
+            " believed whenever the registry is down"
+        )
 
 
 def _check_workloads(found: Sequence[WorkloadKind]) -> None:

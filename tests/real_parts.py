@@ -269,19 +269,24 @@ def docker_registry(
     *endpoints: NotificationEndpoint,
     ca: trustme.CA | None = None,
     auth: Mapping[str, object] | None = None,
+    notifications: Mapping[str, object] | None = None,
+    port: int = 0,
 ) -> Iterator[DockerRegistry]:
-    """Run Debian's docker-registry on a free port of loopback, its storage and configuration in `folder`.
+    """Run Debian's docker-registry on a port of loopback, a free one unless it is named.
 
-    With `ca` it speaks TLS, with a certificate of that; `auth` is as in its configuration. At the end its log goes to
-    stdout, which pytest shows with a test that failed.
+    Its storage and configuration are in `folder`, where another run finds them. With `ca` it speaks TLS, with a
+    certificate of that; `auth` and, instead of endpoints, `notifications` are as in its configuration. At the end its
+    log goes to stdout, which pytest shows with a test that failed.
     """
     program = debian_program("docker-registry", "docker-registry")
     configuration, log = folder / "config.yml", folder / "registry.log"
     found = _registry_configuration(folder / "storage", endpoints)
     if auth is not None:
         found["auth"] = dict(auth)
-    if ca is not None:
-        found["http"] = {**_HTTP, "tls": _certificate(folder, ca)}
+    if notifications is not None:
+        found["notifications"] = dict(notifications)
+    tls = {"tls": _certificate(folder, ca)} if ca is not None else {}
+    found["http"] = {**_HTTP, "addr": f"127.0.0.1:{port}", **tls}
     configuration.write_text(yaml.safe_dump(found))
     # Any REGISTRY_… variable would override the file.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
@@ -297,7 +302,7 @@ def docker_registry(
         sys.stdout.write(log.read_text(errors="replace"))
 
 
-_HTTP = {"addr": "127.0.0.1:0", "secret": "only for this run"}
+_HTTP = {"secret": "only for this run"}
 
 
 def _certificate(folder: Path, ca: trustme.CA) -> dict[str, str]:
@@ -313,7 +318,6 @@ def _registry_configuration(storage: Path, endpoints: Sequence[NotificationEndpo
         "version": 0.1,
         "log": {"level": "info", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(storage)}, "delete": {"enabled": True}},
-        "http": _HTTP,
         "notifications": {
             "endpoints": [
                 {

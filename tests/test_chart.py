@@ -237,6 +237,42 @@ async def test_how_images_are_imported_reaches_the_service(helm: Path, tmp_path:
     assert (found.registries[0].ca_file, found.registries[0].verify) == ("/etc/listener/secrets/ca.pem", False)
 
 
+@pytest.mark.parametrize(
+    "auth",
+    [
+        pytest.param({"hmac": {"secretFile": "/x"}}, id="hmac"),
+        pytest.param(
+            {"hmac": {"secretEnv": "X", "header": "X-Signature", "algorithm": "sha1", "prefix": "sha1="}},
+            id="hmac, all written out",
+        ),
+        pytest.param({"query": {"name": "key", "secretEnv": "X"}}, id="query"),
+        pytest.param(
+            {
+                "oidc": {
+                    "issuer": "https://issuer.example/realm",
+                    "audience": "us",
+                    "claims": {"sub": "ci", "trusted": True},
+                    "jwksUri": "https://keys.example/jwks",
+                }
+            },
+            id="oidc",
+        ),
+        pytest.param(
+            {"oidc": {"issuer": "accounts.google.com", "audience": "us", "claims": {"email": "robot"}}}, id="Google"
+        ),
+        pytest.param({"sns": {"topics": ["arn:aws-cn:sns:cn-north-1:123456789012:a.fifo"]}}, id="sns"),
+    ],
+)
+async def test_how_a_registry_proves_itself_reaches_the_service(
+    helm: Path, tmp_path: Path, auth: dict[str, Any]
+) -> None:
+    team = TEAM | {"auth": auth, "whenUnreachable": "believe"}
+    lab = OPEN | {"verify": False, "believeAnybody": True}
+    found = settings_of(await render(helm, tmp_path, {"settings": {"registries": [team, lab]}})).registries
+    assert found == settings.parse({"registries": [team, lab]}, {}).registries
+    assert (found[0].when_unreachable, found[1].believe_anybody) == ("believe", True)
+
+
 async def test_named_namespaces_are_all_that_the_rights_reach(helm: Path, tmp_path: Path) -> None:
     text = await _template(helm, tmp_path, {"settings": {"namespaces": ["shop", "bank"]}})
     bindings = [found for found in yaml.safe_load_all(text) if found and found["kind"].endswith("Binding")]
@@ -310,6 +346,21 @@ async def test_a_digest_pins_the_image(helm: Path, tmp_path: Path) -> None:
             {"settings": {"registries": [OPEN | {"host": "https://lab"}]}},
             "/settings/registries/0/host",
             id="a host with a scheme",
+        ),
+        pytest.param(
+            {"settings": {"registries": [OPEN | {"auth": {"hmac": {"header": "X-Signature"}}}]}},
+            "/settings/registries/0/auth/hmac",
+            id="a signature without a secret",
+        ),
+        pytest.param(
+            {"settings": {"registries": [OPEN | {"auth": {"oidc": {"issuer": "https://a", "audience": "b"}}}]}},
+            "/settings/registries/0/auth/oidc",
+            id="a token without claims",
+        ),
+        pytest.param(
+            {"settings": {"registries": [OPEN | {"auth": {"sns": {"topics": ["pushes"]}}}]}},
+            "/settings/registries/0/auth/sns/topics/0",
+            id="a topic without its ARN",
         ),
         pytest.param({"settings": {"imports": {"interval": "15"}}}, "/settings/imports/interval", id="no unit"),
         pytest.param({"settings": {"imports": {"allowed": ["a/b"]}}}, "/settings/imports/allowed/0", id="no host"),

@@ -120,8 +120,18 @@ def test_a_kubeconfig_that_cannot_be_used_is_exit_code_1_and_one_line(tmp_path: 
         ),
         pytest.param(
             "{name: a, host: b, dialect: klingon, auth: {none: true}}",
-            "registries[0].dialect: 'klingon' is not one of auto, distribution",
+            "registries[0].dialect: 'klingon' is not one of auto, ",
             id="dialect",
+        ),
+        pytest.param(
+            "{name: a, host: b, auth: {hmac: {secretEnv: HOME}}}",
+            "registries[0].auth.hmac.header: expected the header",
+            id="signature in no header",
+        ),
+        pytest.param(
+            "{name: a, host: b, dialect: dockerhub, verify: false, auth: {query: {secretEnv: HOME}}}",
+            "registries[0].verify: the dialect dockerhub sends no digests",
+            id="nothing to believe",
         ),
     ],
 )

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from listener import settings
+from listener.core.authentication import Basic, Bearer, Header, Open, Query, Scheme, Signature
 from listener.core.kinds import KINDS
 from listener.errors import SettingsError
 
@@ -18,6 +19,12 @@ TEAM: Mapping[str, Any] = {"name": "team", "host": "registry.example.com", "auth
 
 def with_team(**changes: Any) -> dict[str, Any]:
     return {"registries": [{**TEAM, **changes}]}
+
+
+OIDC: Mapping[str, Any] = {"issuer": "https://issuer.example/realm", "audience": "us", "claims": {"sub": "ci"}}
+GOOGLE: Mapping[str, Any] = {"issuer": "https://accounts.google.com", "audience": "us"}
+TOPIC = "arn:aws:sns:us-gov-west-1:123456789012:ecr-push"
+BEARER: Mapping[str, Any] = {"bearer": {"secretEnv": "X"}}
 
 
 def with_auth(auth: Any) -> dict[str, Any]:
@@ -84,6 +91,15 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path, text: str) -> None:
         {"bearer": {"secretEnv": "X"}},
         {"basic": {"username": "u", "secretEnv": "X"}},
         {"header": {"name": "X-Token", "secretFile": "/x"}},
+        {"hmac": {"secretFile": "/x"}},
+        {"hmac": {"secretEnv": "X", "header": "X-Signature", "algorithm": "sha1", "prefix": "sha1="}},
+        {"query": {"secretFile": "/x"}},
+        {"query": {"name": "token", "secretEnv": "X"}},
+        {"oidc": OIDC},
+        {"oidc": {**OIDC, "jwksUri": "https://keys.example/jwks", "claims": {"sub": "a", "run": 5, "ok": True}}},
+        {"oidc": {**GOOGLE, "claims": {"email": "robot"}}},
+        {"oidc": {**GOOGLE, "issuer": "accounts.google.com", "claims": {"email": "robot"}}},
+        {"sns": {"topics": [TOPIC, "arn:aws-cn:sns:cn-north-1:123456789012:a.fifo"]}},
     ],
     ids=lambda auth: next(iter(auth)),
 )
@@ -148,6 +164,116 @@ def test_each_way_to_authenticate(auth: Any) -> None:
             id="header",
         ),
         pytest.param(with_auth({"bearer": "x"}), "registries[0].auth.bearer", "object", id="secret as text"),
+        pytest.param(with_auth({"hmac": {}}), "registries[0].auth.hmac", "exactly one", id="HMAC without a secret"),
+        pytest.param(
+            with_auth({"hmac": {"secretEnv": "X", "algorithm": "md5"}}),
+            "registries[0].auth.hmac.algorithm",
+            "md5",
+            id="an algorithm nobody should use",
+        ),
+        pytest.param(
+            with_auth({"hmac": {"secretEnv": "X", "header": "a b"}}),
+            "registries[0].auth.hmac.header",
+            "regex",
+            id="HMAC",
+        ),
+        pytest.param(with_auth({"query": {}}), "registries[0].auth.query", "exactly one", id="query without a secret"),
+        pytest.param(
+            with_auth({"query": {"secretEnv": "X", "name": "a&b"}}),
+            "registries[0].auth.query.name",
+            "regex",
+            id="query",
+        ),
+        pytest.param(with_auth({"oidc": {}}), "registries[0].auth.oidc", "issuer", id="no issuer"),
+        pytest.param(
+            with_auth({"oidc": {**OIDC, "issuer": "http://issuer.example"}}),
+            "registries[0].auth.oidc.issuer",
+            "regex",
+            id="an issuer without TLS",
+        ),
+        pytest.param(
+            with_auth({"oidc": {**OIDC, "issuer": "https://a:b@issuer.example"}}),
+            "registries[0].auth.oidc.issuer",
+            "regex",
+            id="an issuer with a login",
+        ),
+        pytest.param(
+            with_auth({"oidc": {**OIDC, "jwksUri": "http://keys.example"}}),
+            "registries[0].auth.oidc.jwksUri",
+            "regex",
+            id="keys without TLS",
+        ),
+        pytest.param(
+            with_auth({"oidc": {**OIDC, "audience": ""}}), "registries[0].auth.oidc.audience", ">= 1", id="no audience"
+        ),
+        pytest.param(
+            with_auth({"oidc": {**OIDC, "claims": {}}}),
+            "registries[0].auth.oidc.claims",
+            "a valid one proves nothing",
+            id="no claim",
+        ),
+        pytest.param(
+            with_auth({"oidc": {**OIDC, "claims": {"iss": "x", "aud": "us", "email_verified": True}}}),
+            "registries[0].auth.oidc.claims",
+            "at least one claim besides issuer and audience",
+            id="only claims of every token",
+        ),
+        pytest.param(
+            with_auth({"oidc": {**GOOGLE, "claims": {"sub": "5"}}}),
+            "registries[0].auth.oidc.claims",
+            "expected email",
+            id="Google without an address",
+        ),
+        pytest.param(
+            with_auth({"oidc": {**GOOGLE, "issuer": "accounts.google.com", "claims": {"email": True}}}),
+            "registries[0].auth.oidc.claims",
+            "expected email",
+            id="Google with an address that is none",
+        ),
+        pytest.param(
+            with_auth({"oidc": {**OIDC, "claims": {"sub": ["a"]}}}),
+            "registries[0].auth.oidc.claims[...]",
+            "array",
+            id="a list for a claim",
+        ),
+        pytest.param(with_auth({"sns": {}}), "registries[0].auth.sns", "topics", id="SNS without topics"),
+        pytest.param(with_auth({"sns": {"topics": []}}), "registries[0].auth.sns.topics", ">= 1", id="no topics"),
+        pytest.param(
+            with_auth({"sns": {"topics": ["arn:aws:sqs:eu-west-1:123456789012:a"]}}),
+            "registries[0].auth.sns.topics[0]",
+            "regex",
+            id="no topic of SNS",
+        ),
+        pytest.param(
+            with_auth({"sns": {"topics": ["arn:aws:sns:s3-eu-west-1:123456789012:a"]}}),
+            "registries[0].auth.sns.topics[0]",
+            "regex",
+            id="a region that is none",
+        ),
+        pytest.param(
+            with_team(verify=False),
+            "registries[0].verify",
+            "believeAnybody: true",
+            id="neither a secret nor verification",
+        ),
+        pytest.param(
+            with_team(believeAnybody=True), "registries[0].believeAnybody", "take it out", id="believed, yet verified"
+        ),
+        pytest.param(
+            with_team(auth=BEARER, verify=False, believeAnybody=True),
+            "registries[0].believeAnybody",
+            "take it out",
+            id="anybody, yet with a secret",
+        ),
+        pytest.param(
+            with_team(whenUnreachable="believe"),
+            "registries[0].whenUnreachable",
+            "needs a secret",
+            id="a stranger is believed",
+        ),
+        pytest.param(
+            with_team(auth=BEARER, whenUnreachable="wait"), "registries[0].whenUnreachable", "wait", id="no such end"
+        ),
         pytest.param({"registries": [TEAM, TEAM]}, "registries[1].name", "registries[0]", id="the same name twice"),
         pytest.param(with_team(publicHost="p.example"), "registries[0].publicHost", "integrated", id="public alone"),
         pytest.param(with_team(verify="no"), "registries[0].verify", "bool", id="verify as text"),
@@ -202,6 +328,9 @@ def test_each_way_to_authenticate(auth: Any) -> None:
         pytest.param({"listen": {"monitoring": ":8081"}}, "listen.monitoring", "HOST:PORT", id="no host"),
         pytest.param({"listen": {"hooks": "a:70000"}}, "listen.hooks", "HOST:PORT", id="no port"),
         pytest.param({"listen": {"hooks": "::1:80"}}, "listen.hooks", "HOST:PORT", id="IPv6 without brackets"),
+        pytest.param({"listen": {"proxies": ["10.0.0.1/8"]}}, "listen.proxies[0]", "10.0.0.0/8", id="bits of a host"),
+        pytest.param({"listen": {"proxies": ["::1", "here"]}}, "listen.proxies[1]", "network", id="no network"),
+        pytest.param({"listen": {"proxies": ["0.0.0.0/0"]}}, "listen.proxies[0]", "everybody", id="all addresses"),
     ],
 )
 def test_a_mistake_is_named_by_its_key(given: Any, where: str, what: str) -> None:
@@ -352,3 +481,84 @@ def test_kinds_of_the_settings_are_followed_beside_ours_under_the_name_that_was_
         ("Rollout.argoproj.io", "rolls"),
         ("Policy.argoproj.io", ""),
     ]
+
+
+# Who is believed
+
+
+def test_a_registry_that_cannot_be_asked_refuses_unless_told_otherwise() -> None:
+    [team] = settings.parse(with_team(), {}).registries
+    assert (team.verify, team.when_unreachable, team.believe_anybody) == (True, "refuse", False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"verify": False, "believeAnybody": True}, id="written out"),
+        pytest.param({"verify": False, "auth": BEARER}, id="a secret"),
+        pytest.param({"whenUnreachable": "believe", "auth": BEARER}, id="a secret, and a registry that may be down"),
+    ],
+)
+def test_what_is_not_verified_must_be_meant(changes: dict[str, Any]) -> None:
+    assert len(settings.parse(with_team(**changes), {}).registries) == 1
+
+
+def auth_of(given: Any) -> settings.Auth:
+    [team] = settings.parse(with_auth(given), {}).registries
+    return team.auth
+
+
+GITHUB = Signature("x-hub-signature-256", "sha256", "sha256=")
+
+
+@pytest.mark.parametrize(
+    ("hmac", "dialect", "scheme"),
+    [
+        pytest.param({}, GITHUB, GITHUB, id="all as the dialect says"),
+        pytest.param({"header": "X-Mine"}, GITHUB, Signature("x-mine", "sha256", "sha256="), id="another header"),
+        pytest.param({"algorithm": "sha1"}, GITHUB, Signature(GITHUB.header, "sha1", "sha1="), id="another algorithm"),
+        pytest.param({"prefix": ""}, GITHUB, Signature(GITHUB.header, "sha256", ""), id="no prefix"),
+        pytest.param({"header": "X-Mine"}, None, Signature("x-mine", "sha256", ""), id="no dialect"),
+        pytest.param(
+            {"header": "X-Mine", "algorithm": "sha512", "prefix": "v1="},
+            None,
+            Signature("x-mine", "sha512", "v1="),
+            id="all written out",
+        ),
+    ],
+)
+def test_what_an_hmac_leaves_out_is_as_the_dialect_says(
+    hmac: dict[str, str], dialect: Signature | None, scheme: Signature
+) -> None:
+    assert auth_of({"hmac": {"secretEnv": "X", **hmac}}).scheme(dialect) == scheme
+
+
+def test_an_hmac_without_a_header_needs_a_dialect_that_signs() -> None:
+    with pytest.raises(SettingsError, match=r"^hmac\.header: expected the header"):
+        auth_of({"hmac": {"secretEnv": "X"}}).scheme(None)
+
+
+@pytest.mark.parametrize(
+    ("given", "scheme"),
+    [
+        ({"none": True}, Open()),
+        (BEARER, Bearer()),
+        ({"basic": {"username": "robot", "secretEnv": "X"}}, Basic("robot")),
+        ({"header": {"name": "X-Token", "secretEnv": "X"}}, Header("x-token")),
+        ({"query": {"secretEnv": "X"}}, Query("secret")),
+        ({"query": {"secretEnv": "X", "name": "Token"}}, Query("Token")),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_how_a_secret_is_carried(given: Any, scheme: Scheme) -> None:
+    auth = auth_of(given)
+    assert auth.scheme(None) == scheme
+    assert (auth.secret() is None) is isinstance(scheme, Open)
+
+
+@pytest.mark.parametrize("given", [{"oidc": OIDC}, {"sns": {"topics": [TOPIC]}}], ids=["oidc", "sns"])
+def test_what_others_sign_is_never_taken_for_an_open_door(given: Any) -> None:
+    auth = auth_of(given)
+    assert auth.secret() is None
+    with pytest.raises(ValueError, match="no secret of ours"):
+        auth.scheme(GITHUB)

@@ -47,7 +47,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A header holds the HMAC of the raw body, as hexadecimal digits after `prefix`. `header` is in lower case."""
+    """A header holds the HMAC of the raw body, as hexadecimal digits after `prefix`, both in any case.
+
+    `header` is in lower case.
+    """
 
     header: str
     algorithm: str = "sha256"
@@ -77,6 +80,29 @@ def admits(scheme: Scheme, secrets: Sequence[bytes], delivery: Delivery) -> bool
     # All are compared, whichever fits: the time tells nothing.
     fits = [hmac.compare_digest(sent, _expected(scheme, secret, delivery)) for secret in secrets if secret]
     return any(fits)
+
+
+def complaint(scheme: Scheme, delivery: Delivery) -> str:
+    """Say what was expected of a delivery that was not admitted, and whether anything of the kind was there."""
+    match scheme:
+        case Bearer():
+            expected = "the header Authorization with a bearer token"
+        case Basic():
+            expected = "the header Authorization with user name and password (Basic)"
+        case Header(name=name):
+            expected = f"the secret in the header {name}"
+        case Query(name=name):
+            expected = f"the secret in the URL, as ?{name}="
+        case Signature(header=header, algorithm=algorithm, prefix=prefix):
+            hint = f", after {prefix}" if prefix else ""
+            expected = f"the HMAC-{algorithm.upper()} of the raw body in the header {header}{hint}"
+        case Open():
+            return "expected nothing"
+    if not _sent(scheme, delivery):
+        return f"expected {expected}; found none"
+    if isinstance(scheme, Signature):
+        return f"expected {expected}; found another: the secrets differ, or something on the way changed the body"
+    return f"expected {expected}; found another"
 
 
 def credentials(scheme: Scheme, secret: bytes, body: bytes) -> tuple[Mapping[str, str], Mapping[str, str]]:
@@ -116,10 +142,8 @@ def _sent(scheme: Bearer | Basic | Header | Query | Signature, delivery: Deliver
             value = delivery.query.get(name)
             return None if value is None else _raw(value)
         case Signature(header=header, prefix=prefix):
-            value = delivery.headers.get(header, "").strip()
-            if not value.lower().startswith(prefix):
-                return None
-            return _raw(value[len(prefix) :].lower())
+            value = delivery.headers.get(header, "").strip().lower()
+            return _raw(value[len(prefix) :]) if value.startswith(prefix.lower()) else None
     kind, _, rest = delivery.headers.get("authorization", "").partition(" ")
     if kind.lower() != ("basic" if isinstance(scheme, Basic) else "bearer"):
         return None
@@ -135,6 +159,12 @@ def _mac(scheme: Signature, secret: bytes, body: bytes) -> str:
     return hmac.new(secret, body, getattr(hashlib, scheme.algorithm)).hexdigest()
 
 
-def _raw(value: str) -> bytes:
-    """The bytes that were on the wire: HTTP servers hand out header values decoded, with what is no UTF-8 escaped."""
-    return value.encode(errors="surrogateescape")
+def _raw(value: str) -> bytes | None:
+    """The bytes that were on the wire: HTTP servers hand out header values decoded, with what is no UTF-8 escaped.
+
+    None for what can have been on no wire.
+    """
+    try:
+        return value.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return None

@@ -37,6 +37,9 @@ class Metrics:
             buckets=_FAST,
             registry=registry,
         )
+        # To look up the values of labels takes longer than to count, here and with each patch; they are closed sets.
+        self._hooks_of = cache(self._hooks.labels)
+        self._hook_seconds_of = cache(self._hook_seconds.labels)
         self._moves = Counter("listener_tag_moves", "Stream tags that moved.", ["cause"], registry=registry)
         self._patches = Counter(
             "listener_patches", "Patches sent to workloads.", ["kind", "outcome"], registry=registry
@@ -48,7 +51,6 @@ class Metrics:
             buckets=_FAST,
             registry=registry,
         )
-        # To look up the values of labels takes longer than to count, and these are asked for with each patch.
         self._patches_of = cache(self._patches.labels)
         self._patch_seconds_of = cache(self._patch_seconds.labels)
         self._to_stored = Histogram(
@@ -96,8 +98,8 @@ class Metrics:
         self.registry.register(_Reading(name, help_text, label, read))
 
     def hook_answered(self, registry: str, outcome: str, seconds: float) -> None:
-        self._hooks.labels(registry, outcome).inc()
-        self._hook_seconds.labels(registry).observe(seconds)
+        self._hooks_of(registry, outcome).inc()
+        self._hook_seconds_of(registry).observe(seconds)
 
     def tag_moved(self, cause: str) -> None:
         self._moves.labels(cause).inc()

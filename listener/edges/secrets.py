@@ -73,6 +73,5 @@ class SecretGate:
         """Raises `Unauthenticated`."""
         secrets = self._secret.values() if self._secret else ()
         if not authentication.admits(self._scheme, secrets, delivery):
-            raise Unauthenticated(
-                f"the delivery does not carry the secret of registry {self._registry!r}, as its `auth` asks for"
-            )
+            why = authentication.complaint(self._scheme, delivery)
+            raise Unauthenticated(f"the delivery does not carry the secret of registry {self._registry!r}: {why}")

@@ -41,6 +41,7 @@ from listener.flow.state import State
 log = structlog.get_logger()
 
 _CONFIRM_SECONDS = 1.0  # registries move a tag some milliseconds after their hook
+_SETTLING_SECONDS = 5.0  # between looks, while it is fresh, for what a hook told of and is nowhere yet
 _FRESH_SECONDS = 30.0  # so long after a hook one answer alone moves nothing
 _GRACE_SECONDS = 30.0  # so long a hook may lag behind a poll that was faster
 _JITTER = 0.1
@@ -181,13 +182,13 @@ class Importer:
                 self._schedule(source, spec_tag)
 
     def announced(self, source: Source, digest: str) -> None:
-        """A hook spoke of a source: see in a moment where the registry has put the tag."""
+        """A hook spoke of a source: see in a moment where the registry has put the tag. "" is an unknown digest."""
         watched = self._sources.setdefault(source, _Watched())
         watched.pace = watched.pace.announced()
         watched.announced_at = asyncio.get_running_loop().time()
         watched.announced_digest = digest
         watched.last_answer = ""
-        if watched.unannounced == digest:
+        if digest in ("", watched.unannounced):
             watched.unannounced = ""
         self._queue.add_after(source, _CONFIRM_SECONDS)
 
@@ -345,6 +346,9 @@ class Importer:
     def _followers(self, source: Source) -> list[Follower]:
         """Every tag that takes its images from a source, now."""
         repository = Repository(source.registry, source.repository)
+        # A tag without history is looked for only if a hook spoke of it, which could not be taken then.
+        watched = self._sources.get(source)
+        is_news = watched is not None and (self._is_fresh(watched) or watched.backoff is not None)
         found: dict[tuple[StreamKey, str], Follower] = {}
         for key, tag in sorted(self._state.streams.importing(source)):
             if (stream := self._state.streams.get(key)) and (spec_tag := stream.spec_tag(tag)):
@@ -352,13 +356,13 @@ class Importer:
         if not source.digest:
             for key in sorted(self._state.streams.fed_by(repository)):
                 stream = self._state.streams.get(key)
-                if stream and stream.whole_repository() and stream.history(source.tag).newest:
+                if stream and stream.whole_repository() and (is_news or stream.history(source.tag).newest):
                     for tag, name in stream.fed_by(repository, source.tag).items():
                         found.setdefault((key, tag), Follower.of(stream, tag, name))
         if source.registry in self._known.integrated:
             namespace, _, name = source.repository.partition("/")
             stream = self._state.streams.get(StreamKey(namespace, name))
-            if stream and stream.history(source.tag).newest:
+            if stream and (is_news or stream.history(source.tag).newest):
                 place = (stream.key, source.tag)
                 found.setdefault(place, replace(Follower.of(stream, source.tag, str(repository)), spec_tag=None))
         return list(found.values())
@@ -399,6 +403,14 @@ class Importer:
         if watched and not failures:
             watched.backoff = None
             watched.last_answer = ""
+        if (
+            watched
+            and self._is_fresh(watched)
+            and not is_import
+            and any(f.problem is Problem.NOT_FOUND for f in failures)
+        ):
+            self._queue.add_after(source, _SETTLING_SECONDS)
+            return
         bases = [
             self._bounds.base(imports.interval_seconds(spec_tag.import_interval))
             for follower in followers

@@ -1,9 +1,11 @@
 """From the pushes of one delivery to stored history: which stream tags each push concerns, and what became of it.
 
 A delivery is answered only when everything it moved is stored. What can never be taken is answered too, with the
-reason; only what the cluster could not store *now* is an error, for then the sender shall come again. Where a push does
-not tell enough, its registry is asked; while that cannot answer, the push is believed, as it is authenticated, and the
-registry is asked again later.
+reason; only what could not be confirmed or stored *now* is an error, for then the sender shall come again. One part
+that fails does not keep the others from being stored.
+
+What a delivery says is checked with its registry before (`verification`); a moment after, the importer looks where the
+registry has put the tag.
 """
 
 from __future__ import annotations
@@ -11,28 +13,28 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from listener.core import manifests, pushes
+from listener.core import pushes
 from listener.core.events import Parsed, PushEvent, Remark
-from listener.core.manifests import Described
 from listener.core.notices import Notice, Reason, about_stream
-from listener.core.pushes import Effect, Push
+from listener.core.pushes import CLOCKS_APART, Effect, Push
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.core.references import Reference
 from listener.core.streams import Repository, Source, Stream, StreamKey, is_namespace
-from listener.errors import ClusterUnavailable
+from listener.errors import Deferred, Unconfirmed
 from listener.flow.bookkeeper import Booked, Bookkeeper, Cause, Change, NotBooked
 from listener.flow.inquiry import Inquiry
-from listener.flow.questions import Questions
+from listener.flow.questions import Questions, Recent
 from listener.flow.state import State
+from listener.flow.verification import Refused, Verification
 
 _ASK_SHARE = 0.6  # of the time that a sender waits, for all that its delivery asks
-_SETTLE_SECONDS = 0.3
-_CLOCKS_APART = timedelta(minutes=5)
+_MISSED_SECONDS, _MOST_MISSED = 60.0, 1000
+_UNTAKEN_SECONDS, _MOST_UNTAKEN = 3600.0, 1000
+_TURNS = 3  # to judge a push by a history that others change meanwhile
 
 # What Kubernetes takes as the name of a custom resource.
 _STREAM_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
@@ -43,7 +45,7 @@ class Origin:
     """A registry that may call us. `host` is how pull specs name it, `aliases` how it may call itself in its events.
 
     With `integrated`, its repository NAMESPACE/NAME is the stream NAME in NAMESPACE. With `verify`, it is asked about
-    what it says.
+    what it says; with `believes_unverified`, what it says is believed while it cannot be asked.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Origin:
     aliases: frozenset[str] = frozenset()
     integrated: bool = False
     verify: bool = True
+    believes_unverified: bool = False
 
     def calls_itself(self, host: str | None) -> bool:
         """Whether an event may name this host. One that names none speaks of the registry whose hook it came to."""
@@ -79,7 +82,23 @@ class _Target:
     create: bool = False
 
 
-_Taken = tuple[Push, Effect]
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What one event asks of one stream tag."""
+
+    event: PushEvent
+    source: Source
+    target: _Target
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What became of the pushes to one stream, as far as it has come."""
+
+    taken: list[tuple[Push, Effect]] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    unstored: NotBooked | None = None
+    failures: list[Deferred] = field(default_factory=list)
 
 
 class Intake:
@@ -105,103 +124,128 @@ class Intake:
         self._meter = meter
         self._limit = history_limit
         self._namespaces = frozenset(namespaces)
+        self._missed = Recent(seconds=_MISSED_SECONDS, most=_MOST_MISSED)
+        self._untaken = Recent(seconds=_UNTAKEN_SECONDS, most=_MOST_UNTAKEN)
 
     async def take(self, origin: Origin, parsed: Parsed, arrival: Arrival, *, patience_seconds: float) -> Receipt:
-        """Store what the pushes move. Raises ClusterUnavailable if some of it could not be stored now.
+        """Store what the pushes move. Raises Deferred if some of it could not be confirmed or stored now.
 
         `patience_seconds` is how long the sender waits.
 
         To deliver again after that is safe: what was stored is then unchanged.
         """
-        targets: list[tuple[PushEvent, Source, _Target]] = []
-        announced: dict[Source, str] = {}
         ignored, refused = list(parsed.ignored), list(parsed.refused)
+        wanted: dict[StreamKey, list[_Wanted]] = defaultdict(list)
         for event in parsed.pushes:
             what = f"push of {event.repository}:{event.tag}"
             if not origin.calls_itself(event.registry):
                 why = f"{event.registry} is neither host nor alias of registry {origin.name!r}; add it to its aliases"
                 refused.append(Remark(what, why))
                 continue
-            if event.digest is None:
-                refused.append(Remark(what, "the event names no digest, and pushes without one are not taken yet"))
+            if event.digest is None and not origin.verify:
+                why = f"it names no digest, and registry {origin.name!r} is not to be asked for it (verify: false)"
+                refused.append(Remark(what, why))
                 continue
             source = _source(origin, event)
-            concerned, remark = self._targets(origin, event, source)
+            targets, remark = self._targets(origin, event, source)
             if remark:
                 refused.append(remark)
-            elif not concerned:
+            elif not targets:
                 ignored.append(Remark(what, f"no ImageStream takes images from {source}"))
-            else:
-                announced[source] = event.digest
-            targets += [(event, source, target) for target in concerned]
-        async with Questions(self._inquiry, self._state, seconds=_ASK_SHARE * patience_seconds) as questions:
-            found = await asyncio.gather(
-                *(self._push(origin, questions, event, source, target, arrival) for event, source, target in targets)
-            )
-            wanted: dict[StreamKey, list[Push]] = defaultdict(list)
-            for push, (_, _, target) in zip(found, targets, strict=True):
-                wanted[target.stream].append(push)
-            may_create = {target.stream for _, _, target in targets if target.create}
-            answers = await asyncio.gather(
-                *(
-                    self._book(origin, questions, key, pushed, arrival, create=key in may_create)
-                    for key, pushed in wanted.items()
-                ),
+            for target in targets:
+                wanted[target.stream].append(_Wanted(event, source, target))
+        seconds = _ASK_SHARE * patience_seconds
+        async with Questions(self._inquiry, self._state, self._missed, seconds=seconds) as questions:
+            verification = Verification(questions, self._state, asks=origin.verify, believes=origin.believes_unverified)
+            outcomes = await asyncio.gather(
+                *(self._take_for(key, each, verification, arrival) for key, each in wanted.items()),
                 return_exceptions=True,
             )
-        if origin.verify:
-            for source, digest in announced.items():
-                self._importer.announced(source, digest)
-        effects: list[tuple[Moved, Effect]] = []
-        failures: list[BaseException] = []
-        for key, answer in zip(wanted, answers, strict=True):
-            match answer:
-                case Booked(answer=taken):
-                    effects += [(Moved(key, push.tag, push.digest), effect) for push, effect in taken]
-                case NotBooked(reason=reason):
-                    refused.append(Remark(f"ImageStream {key}", reason))
-                    self._tell_refused(key, reason)
-                case BaseException():
-                    failures.append(answer)
-        for failure in failures:
-            # A bug of ours goes before "come again": it must be seen.
-            if not isinstance(failure, ClusterUnavailable):
-                raise failure
+        moved: list[Moved] = []
+        unchanged: list[Moved] = []
+        failures: list[Deferred] = []
+        for (key, asked), outcome in zip(wanted.items(), outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                # A bug of ours goes before "come again": it must be seen.
+                raise outcome
+            if origin.verify:
+                self._announce(asked, outcome)
+            for push, effect in outcome.taken:
+                # What waits at a held tag, or came late, is stored; it has moved nothing.
+                (moved if effect is Effect.MOVED else unchanged).append(Moved(key, push.tag, push.digest))
+            refused += self._tell_refused(key, outcome)
+            failures += outcome.failures
         if failures:
             raise failures[0]
-        moved = tuple(where for where, effect in effects if effect is Effect.MOVED)
         if moved:
             self._meter.stored(asyncio.get_running_loop().time() - arrival.received)
-        # What waits at a held tag, or came late, is stored; it has moved nothing.
-        unchanged = tuple(where for where, effect in effects if effect is not Effect.MOVED)
-        return Receipt(moved, unchanged, tuple(ignored), tuple(refused))
+        return Receipt(tuple(moved), tuple(unchanged), tuple(ignored), tuple(refused))
 
-    async def _book(
-        self,
-        origin: Origin,
-        questions: Questions,
-        key: StreamKey,
-        found: Sequence[Push],
-        arrival: Arrival,
-        *,
-        create: bool,
-    ) -> Booked[tuple[_Taken, ...]] | NotBooked:
-        """Store one stream's pushes. What the history alone cannot judge is judged by the registry."""
-        booked = await self._bookkeeper.book(
-            key, self._change(found), cause=Cause.PUSH, arrival=arrival, create=create, attest=True
+    async def _take_for(
+        self, key: StreamKey, wanted: Sequence[_Wanted], verification: Verification, arrival: Arrival
+    ) -> _Outcome:
+        """Store one stream's pushes, each once its registry has said enough about it."""
+        outcome = _Outcome()
+        found = await self._sorted(
+            outcome, (self._push(verification, each.event, each.source, each.target, arrival) for each in wanted)
         )
-        if not isinstance(booked, Booked) or all(effect is not Effect.UNSURE for _, effect in booked.answer):
-            return booked
-        unsure = [push for push, effect in booked.answer if effect is Effect.UNSURE]
-        sure = await asyncio.gather(*(self._sure(origin, questions, key, push) for push in unsure))
-        again = await self._bookkeeper.book(key, self._change(sure), cause=Cause.PUSH, arrival=arrival, attest=True)
-        if not isinstance(again, Booked):
-            return again
-        judged = (taken for taken in booked.answer if taken[1] is not Effect.UNSURE)
-        return Booked(again.stream, (*judged, *again.answer))
+        create = any(each.target.create for each in wanted)
+        for turn in range(_TURNS):
+            if not found:
+                return outcome
+            try:
+                booked = await self._bookkeeper.book(
+                    key, self._change(found), cause=Cause.PUSH, arrival=arrival, create=create, attest=True
+                )
+            except Deferred as error:
+                outcome.failures.append(error)
+                return outcome
+            if not isinstance(booked, Booked):
+                outcome.unstored = booked
+                return outcome
+            again = [(push, effect) for push, effect in booked.answer if _is_open(effect)]
+            outcome.taken += [(push, effect) for push, effect in booked.answer if not _is_open(effect)]
+            found = await self._sorted(
+                outcome, (verification.checked(key, push, effect, turn=turn + 1) for push, effect in again)
+            )
+        if found:
+            outcome.failures.append(Unconfirmed(f"ImageStream {key} was moved by others while its registry was asked"))
+        return outcome
 
-    def _change(self, found: Sequence[Push]) -> Change[tuple[_Taken, ...]]:
-        def change(stream: Stream) -> tuple[Stream, tuple[_Taken, ...]]:
+    @staticmethod
+    async def _sorted(outcome: _Outcome, checks: Iterable[Awaitable[Push | Refused]]) -> list[Push]:
+        """Return the pushes that may be stored; what is refused or has to come again is noted in the outcome."""
+        pushes_: list[Push] = []
+        for answer in await asyncio.gather(*checks, return_exceptions=True):
+            match answer:
+                case Push():
+                    pushes_.append(answer)
+                case Refused():
+                    outcome.refused.append(answer)
+                case Deferred():
+                    outcome.failures.append(answer)
+                case BaseException():
+                    raise answer
+        return pushes_
+
+    async def _push(
+        self, verification: Verification, event: PushEvent, source: Source, target: _Target, arrival: Arrival
+    ) -> Push | Refused:
+        """What is to be stored for one tag, checked by what is known of its stream."""
+
+        def push(digest: str, pushed: str = "") -> Push:
+            created = arrival.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+            return Push(target.tag, source, target.name, digest, digest, created, pushed)
+
+        if event.digest is None:
+            return await verification.resolved(target.stream, target.tag, source, push)
+        named = push(event.digest, _pushed(event, arrival))
+        stream = self._state.streams.get(target.stream)
+        effect = pushes.take(stream, named, limit=self._limit)[1] if stream else Effect.UNSEEN
+        return await verification.checked(target.stream, named, effect, turn=0)
+
+    def _change(self, found: Sequence[Push]) -> Change[tuple[tuple[Push, Effect], ...]]:
+        def change(stream: Stream) -> tuple[Stream, tuple[tuple[Push, Effect], ...]]:
             taken = []
             for push in found:
                 stream, effect = pushes.take(stream, push, limit=self._limit)
@@ -210,47 +254,12 @@ class Intake:
 
         return change
 
-    # Asking the registry
-
-    async def _push(
-        self,
-        origin: Origin,
-        questions: Questions,
-        event: PushEvent,
-        source: Source,
-        target: _Target,
-        arrival: Arrival,
-    ) -> Push:
-        """What is to be stored for one tag. Of an index, a tag may take the image of its platform."""
-        digest = event.digest or ""
-        push = Push(
-            target.tag,
-            source,
-            target.name,
-            digest,
-            followed=digest,
-            created=arrival.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            pushed=_pushed(event, arrival),
-        )
-        if not (origin.verify and event.media_type and manifests.is_index(event.media_type)):
-            return push
-        chosen = await questions.image(target.stream, target.tag, source, Described(digest, event.media_type))
-        return replace(push, digest=chosen) if chosen else push
-
-    async def _sure(self, origin: Origin, questions: Questions, key: StreamKey, push: Push) -> Push:
-        """The push as its registry has it by now; as it came, if that is not to be asked, or does not answer."""
-        believed = replace(push, is_sure=True)
-        if not origin.verify:
-            return believed
-        described = await questions.head(key, push.tag, push.source)
-        if described and described.digest != push.followed:
-            # Hooks leave before their tag moves.
-            await asyncio.sleep(_SETTLE_SECONDS)
-            described = await questions.head(key, push.tag, push.source, attempt=2) or described
-        if described is None or described.digest == push.followed:
-            return believed
-        digest = await questions.image(key, push.tag, push.source, described)
-        return replace(push, digest=digest or described.digest, followed=described.digest, pushed="", is_sure=True)
+    def _announce(self, wanted: Sequence[_Wanted], outcome: _Outcome) -> None:
+        """Have tags looked up in a moment. Of what was not taken only so many: anybody can make up names."""
+        taken = {push.source: push.followed for push, _ in outcome.taken}
+        for each in wanted:
+            if each.source in taken or self._untaken.add(each.source):
+                self._importer.announced(each.source, taken.get(each.source) or each.event.digest or "")
 
     # Who is concerned
 
@@ -278,14 +287,25 @@ class Intake:
                 targets[own] = _Target(*own, known.name if known else f"{origin.host}/{event.repository}", create=True)
         return sorted(targets.values()), None if targets else remark
 
-    def _tell_refused(self, key: StreamKey, reason: str) -> None:
+    def _tell_refused(self, key: StreamKey, outcome: _Outcome) -> list[Remark]:
+        """Tell the stream's people, and return what the sender is told."""
+        told = {refused.message: refused.why for refused in outcome.refused}
+        if outcome.unstored:
+            told[outcome.unstored.reason] = outcome.unstored.reason
         if stream := self._state.streams.get(key):
-            self._recorder.record(Notice(about_stream(key, stream.uid), Reason.PUSH_REFUSED, reason))
+            for message in told:
+                self._recorder.record(Notice(about_stream(key, stream.uid), Reason.PUSH_REFUSED, message))
+        return [Remark(f"ImageStream {key}", why) for why in told.values()]
+
+
+def _is_open(effect: Effect) -> bool:
+    """Whether nothing was done yet."""
+    return effect in (Effect.UNSURE, Effect.UNSEEN)
 
 
 def _pushed(event: PushEvent, arrival: Arrival) -> str:
     """The registry's time of a push. One that is yet to come orders nothing: every later push would seem late."""
-    is_to_come = event.timestamp is not None and event.timestamp > arrival.at + _CLOCKS_APART
+    is_to_come = event.timestamp is not None and event.timestamp > arrival.at + CLOCKS_APART
     return "" if is_to_come else pushes.time_text(event.timestamp)
 
 

@@ -14,13 +14,14 @@ import tempfile
 from pathlib import Path
 
 from listener import logs
-from tests.bench import fanout, first, imports, memory, neighbour, startup
+from tests.bench import fanout, first, hooks, imports, memory, neighbour, startup
 from tests.bench.world import world
 
 _BENCHES = {
     "fanout": (fanout.run, 1000),
     "first": (first.run, 1),
     "memory": (memory.run, 10_000),
+    "hooks": (hooks.run, 32),
     "startup": (startup.run, 10_000),
     "imports": (imports.run, 10_000),
     "neighbour": (neighbour.run, 2000),
@@ -31,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("name", choices=_BENCHES)
     parser.add_argument("--kubeconfig", type=Path, help="a cluster to measure on; default: a sandbox")
-    parser.add_argument("--workloads", type=int, help="how many; each bench has its own default")
+    parser.add_argument("--workloads", type=int, help="how many (of what a bench says); each has its own default")
     options = parser.parse_args()
     logs.configure("warning", "console")
     asyncio.run(_run(options.name, options.kubeconfig, options.workloads))

@@ -31,9 +31,11 @@ def at(second: int | None) -> str:
     return f"2026-06-01T11:00:{second:02}.000000Z" if second is not None else ""
 
 
-def push(letter: str, second: int | None = None, *, name: str = NAME, is_sure: bool = False) -> Push:
+def push(
+    letter: str, second: int | None = None, *, name: str = NAME, is_there: bool = True, is_sure: bool = False
+) -> Push:
     source = Source.of(references.parse(f"{name}:latest"))
-    return Push("latest", source, name, digest(letter), digest(letter), NOW, at(second), is_sure)
+    return Push("latest", source, name, digest(letter), digest(letter), NOW, at(second), is_there, is_sure)
 
 
 def item(letter: str, second: int | None = None, *, generation: int = 2, name: str = NAME) -> TagItem:
@@ -137,6 +139,80 @@ def test_what_becomes_of_a_push(found: Stream, pushed: Push, effect: Effect, ite
     assert pushes.take(after, pushed, limit=10)[0] is after
     if effect is Effect.UNSURE:
         assert after is found
+
+
+class TestWhatMustBeSeenFirst:
+    """Whatever a push would bring into a history, or make a tag point at."""
+
+    @pytest.mark.parametrize(
+        ("found", "pushed"),
+        [
+            pytest.param(stream(), push("a"), id="the first"),
+            pytest.param(stream(item("a", 5)), push("b", 6), id="a newer one"),
+            pytest.param(stream(item("a", 5)), push("b", 4), id="a late one"),
+            pytest.param(stream(item("a", 5), item("b", 4)), push("b", 6), id="pushed back"),
+            pytest.param(stream(item("a", 5)), push("a", 6, name="mirror.io/web"), id="there, in another repository"),
+            pytest.param(stream(item("a", 5), spec_tag=HELD_TAG), push("b", 6), id="held"),
+            pytest.param(
+                stream(item("a", 5), waiting=[item("b", 6)], spec_tag=HELD_TAG), push("a", 7), id="held, pushed back"
+            ),
+        ],
+    )
+    def test_moves_nothing_before(self, found: Stream, pushed: Push) -> None:
+        assert pushes.take(found, replace(pushed, is_there=False), limit=10) == (found, Effect.UNSEEN)
+        assert pushes.take(found, pushed, limit=10)[1] is not Effect.UNSEEN
+
+    @pytest.mark.parametrize(
+        ("found", "pushed"),
+        [
+            pytest.param(stream(item("a", 5)), push("a", 5), id="the same hook again"),
+            pytest.param(stream(item("a", 5)), push("a", 6), id="pushed again"),
+            pytest.param(stream(item("a", 5), item("b", 4)), push("b", 4), id="an old hook again"),
+            pytest.param(stream(item("a", 5, generation=1)), push("a", 5), id="another generation"),
+        ],
+    )
+    def test_what_leads_nowhere_else_need_not_be(self, found: Stream, pushed: Push) -> None:
+        assert pushes.take(found, replace(pushed, is_there=False), limit=10)[1] is Effect.UNCHANGED
+
+
+@pytest.mark.parametrize(
+    ("stood", "effect"),
+    [
+        pytest.param(item("a").place, Effect.MOVED, id="where it was asked for"),
+        pytest.param(item("b").place, Effect.UNSURE, id="moved meanwhile"),
+        pytest.param(("", ""), Effect.UNSURE, id="had no history then"),
+        pytest.param(None, Effect.MOVED, id="wherever"),
+    ],
+)
+def test_an_answer_is_of_the_moment_when_it_was_asked_for(stood: pushes.Place | None, effect: Effect) -> None:
+    sure = replace(push("c", is_sure=True), stood=stood)
+    assert pushes.take(stream(item("a"), item("b")), sure, limit=10)[1] is effect
+    assert pushes.take(stream(item("c")), sure, limit=10)[1] is Effect.UNCHANGED
+
+
+@pytest.mark.parametrize(
+    ("imported", "effect"),
+    [
+        pytest.param("2026-06-01T10:54:00Z", Effect.MOVED, id="long before the push"),
+        pytest.param("2026-06-01T10:58:00Z", Effect.UNSURE, id="before it, by clocks that may be apart"),
+        pytest.param("2026-06-01T11:30:00Z", Effect.UNSURE, id="after it"),
+        pytest.param("yesterday", Effect.MOVED, id="no time"),
+    ],
+)
+def test_a_push_may_be_older_than_what_an_import_found(imported: str, effect: Effect) -> None:
+    found = stream(replace(item("a"), created=imported), item("b", 1))
+    assert pushes.take(found, push("c", 5), limit=10)[1] is effect
+
+
+@pytest.mark.parametrize(
+    ("pushed", "age"),
+    [
+        pytest.param(push("a", 5), timedelta(minutes=59, seconds=55), id="told"),
+        pytest.param(push("a"), None, id="not told"),
+    ],
+)
+def test_how_long_ago_it_was_pushed(pushed: Push, age: timedelta | None) -> None:
+    assert pushes.age(pushed) == age
 
 
 def test_an_item_is_named_as_the_stream_s_owner_writes_it_and_takes_the_generation_of_the_stream() -> None:

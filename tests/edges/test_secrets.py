@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from listener.edges.secrets import Secret
-from listener.errors import SettingsError
+from listener.core.authentication import Bearer, Open, Query, Scheme, Signature, credentials
+from listener.core.events import Delivery
+from listener.edges.secrets import Secret, SecretGate
+from listener.errors import SettingsError, Unauthenticated
 
 
 def mount(volume: Path, generation: str, value: str) -> None:
@@ -109,3 +111,67 @@ def test_it_is_not_seen_when_it_is_printed(tmp_path: Path) -> None:
     file.write_text("zebra")
     secret = Secret(file=file)
     assert "zebra" not in f"{secret} {secret!r}"
+
+
+# Several at once
+
+
+@pytest.mark.parametrize(
+    ("text", "secrets"),
+    [
+        pytest.param("old\nnew\n", (b"old", b"new"), id="one a line"),
+        pytest.param("old\r\nnew\r\n", (b"old", b"new"), id="lines as on Windows"),
+        pytest.param("\n\nold\n\n\nnew", (b"old", b"new"), id="empty lines"),
+        pytest.param(" old \n\tnew\n", (b" old ", b"\tnew"), id="blanks are part of them"),
+        pytest.param("o\x0bl\x0cd\u2028x\n", ("o\x0bl\x0cd\u2028x".encode(),), id="what is no end of a line"),
+    ],
+)
+def test_a_file_or_a_variable_may_hold_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, secrets: tuple[bytes, ...]
+) -> None:
+    (tmp_path / "team").write_bytes(text.encode())
+    monkeypatch.setenv("TEAM_SECRET", text)
+    assert Secret(file=tmp_path / "team").values() == secrets
+    assert Secret(env="TEAM_SECRET").values() == secrets
+
+
+async def is_admitted(gate: SecretGate, scheme: Scheme, secret: bytes) -> bool:
+    body = b"{}"
+    try:
+        await gate.admit(Delivery(*credentials(scheme, secret, body), body))
+    except Unauthenticated:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "scheme", [Bearer(), Query("secret"), Signature("x-signature")], ids=lambda s: type(s).__name__
+)
+async def test_a_rotation_refuses_nobody(tmp_path: Path, scheme: Scheme) -> None:
+    """The steps of an operator: the old secret, both, then the new one, while the gate stays open."""
+    mount(tmp_path, "1", "old\n")
+    gate = SecretGate("team", scheme, Secret(file=tmp_path / "team"))
+
+    async def opens() -> tuple[bool, bool]:
+        return await is_admitted(gate, scheme, b"old"), await is_admitted(gate, scheme, b"new")
+
+    assert await opens() == (True, False)
+    mount(tmp_path, "2", "old\nnew\n")
+    assert await opens() == (True, True)
+    mount(tmp_path, "3", "new\n")
+    assert await opens() == (False, True)
+
+
+async def test_who_is_refused_is_told_what_is_asked_for_and_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "team").write_text("zebra")
+    gate = SecretGate("team", Bearer(), Secret(file=tmp_path / "team"))
+    with pytest.raises(Unauthenticated) as caught:
+        await gate.admit(Delivery({"authorization": "Bearer giraffe"}, {}, b""))
+    assert str(caught.value) == (
+        "the delivery does not carry the secret of registry 'team':"
+        " expected the header Authorization with a bearer token; found another"
+    )
+
+
+async def test_an_open_door_is_open() -> None:
+    await SecretGate("team", Open(), None).admit(Delivery({}, {}, b""))

@@ -26,7 +26,7 @@ async def test_a_push_that_cannot_be_stored_is_asked_for_again_and_then_stored(
 ) -> None:
     assert cluster.sandbox is not None
     namespace = await cluster.namespace("deferred")
-    settings = [registry(HOST, integrated=True)]
+    settings = [registry(HOST, integrated=True, verify=False)]
     push = push_event(HOST, f"{namespace}/web", "latest", DIGESTS[0])
     async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace]) as listener:
         await listener.ready()
@@ -51,7 +51,7 @@ async def test_patches_that_fail_now_and_then_are_tried_again_until_all_run_the_
     for name in names:
         await api.create(workload("Deployment", namespace, name, trigger("web:latest")))
     async with serve(
-        cluster, tmp_path, registries=[registry(HOST, integrated=True)], namespaces=[namespace]
+        cluster, tmp_path, registries=[registry(HOST, integrated=True, verify=False)], namespaces=[namespace]
     ) as listener:
         await listener.ready()
         plan = Fault(fault, verbs=("patch",), resources=("deployments",), probability=0.5, count=20)
@@ -77,7 +77,7 @@ async def test_a_watch_that_breaks_misses_nothing(
     assert cluster.sandbox is not None
     namespace = await cluster.namespace("watch")
     async with serve(
-        cluster, tmp_path, registries=[registry(HOST, integrated=True)], namespaces=[namespace]
+        cluster, tmp_path, registries=[registry(HOST, integrated=True, verify=False)], namespaces=[namespace]
     ) as listener:
         await listener.ready()
         status, _, _ = await listener.deliver_once(push_event(HOST, f"{namespace}/web", "latest", DIGESTS[0]))

@@ -18,7 +18,7 @@ async def test_each_bad_delivery_gets_a_clear_answer_and_the_good_push_beside_it
     cluster: ClusterUnderTest, api: Api, tmp_path: Path
 ) -> None:
     namespace = await cluster.namespace("bad")
-    settings = [registry(HOST, integrated=True)]
+    settings = [registry(HOST, integrated=True, verify=False)]
     async with serve(cluster, tmp_path, registries=settings, namespaces=[]) as listener:
         await listener.ready()
 
@@ -73,7 +73,7 @@ async def test_a_broken_trigger_becomes_an_event_and_the_good_one_beside_it_is_f
     await api.create(workload("Deployment", namespace, "no-json", "hello"))
     await api.create(workload("Deployment", namespace, "no-container", trigger("web:latest", container="absent")))
     await api.create(workload("Deployment", namespace, "good", trigger("web:latest")))
-    settings = [registry(HOST, integrated=True)]
+    settings = [registry(HOST, integrated=True, verify=False)]
     async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace]) as listener:
         await listener.ready()
         status, _ = await listener.deliver(push_event(HOST, f"{namespace}/web", "latest", DIGEST))

@@ -54,7 +54,7 @@ async def test_200_workloads_in_20_namespaces_are_patched_once_and_no_other_is_t
     await _create(api, follow, _triggers(home))
     await _create(api, other[:20], {kind: trigger("web:stable", kind=kind, namespace=home) for kind in kinds})
     await _create(api, other[20:], dict.fromkeys(kinds))
-    settings = [registry(HOST, integrated=True)]
+    settings = [registry(HOST, integrated=True, verify=False)]
     async with serve(cluster, tmp_path, registries=settings, namespaces=namespaces) as listener:
         await listener.ready()
         await _push(listener, home, DIGESTS[0])
@@ -74,7 +74,7 @@ async def test_a_service_killed_in_the_middle_converges_when_it_comes_again(
     namespace = await cluster.namespace("kill")
     names = [("Deployment", namespace, f"web-{n}") for n in range(150)]
     await _create(api, names, _triggers(namespace))
-    settings = [registry(HOST, integrated=True)]
+    settings = [registry(HOST, integrated=True, verify=False)]
     for digest in DIGESTS[:3]:
         async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace]) as listener:
             await listener.ready()
@@ -96,7 +96,7 @@ async def test_a_service_that_starts_late_finds_what_the_tags_say(
     namespace = await cluster.namespace("late")
     names = [("StatefulSet", namespace, "web")]
     await _create(api, names, _triggers(namespace))
-    settings = [registry(HOST, integrated=True)]
+    settings = [registry(HOST, integrated=True, verify=False)]
     async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace]) as listener:
         await listener.ready()
         await _push(listener, namespace, DIGESTS[0])
@@ -119,7 +119,7 @@ async def test_a_burst_of_pushes_ends_on_the_last_and_keeps_all_in_history(
     names = [("DaemonSet", namespace, f"web-{n}") for n in range(10)]
     await _create(api, names, _triggers(namespace))
     digests = [f"sha256:{number:064x}" for number in range(1, 41)]
-    settings = [registry(HOST, integrated=True)]
+    settings = [registry(HOST, integrated=True, verify=False)]
     async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace]) as listener:
         await listener.ready()
         for start in range(0, len(digests), 8):  # some together in one envelope, as the format allows
@@ -135,7 +135,7 @@ async def test_a_trigger_that_comes_later_is_followed_and_one_that_goes_is_forgo
     cluster: ClusterUnderTest, api: Api, tmp_path: Path
 ) -> None:
     namespace = await cluster.namespace("learn")
-    settings = [registry(HOST, integrated=True)]
+    settings = [registry(HOST, integrated=True, verify=False)]
     web, witness = ("Deployment", namespace, "web"), ("Deployment", namespace, "witness")
     async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace]) as listener:
         await listener.ready()

@@ -66,7 +66,7 @@ async def test_a_trigger_that_moves_to_another_stream_takes_its_workload_along(
 ) -> None:
     namespace = await cluster.namespace("move")
     await create(api, namespace, "app", "witness")
-    settings = [registry(HOST, integrated=True)]
+    settings = [registry(HOST, integrated=True, verify=False)]
     async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace]) as listener:
         await listener.ready()
         await push(listener, namespace, DIGESTS[0])
@@ -89,7 +89,7 @@ async def test_a_workload_that_is_renamed_or_made_anew_is_another_one(
 ) -> None:
     namespace = await cluster.namespace("anew")
     await create(api, namespace, "anew", "before")
-    settings = [registry(HOST, integrated=True)]
+    settings = [registry(HOST, integrated=True, verify=False)]
     async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace]) as listener:
         await listener.ready()
         await push(listener, namespace, DIGESTS[0])
@@ -109,7 +109,7 @@ async def test_containers_that_change_their_order_are_found_by_their_names(
 ) -> None:
     namespace = await cluster.namespace("order")
     await create(api, namespace, "app")
-    settings = [registry(HOST, integrated=True)]
+    settings = [registry(HOST, integrated=True, verify=False)]
     containers = "/spec/template/spec/containers"
     async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace]) as listener:
         await listener.ready()
@@ -133,7 +133,7 @@ async def test_what_happened_behind_a_watch_that_was_forgotten_is_found_by_listi
     assert cluster.sandbox is not None
     namespace = await cluster.namespace("relist")
     await create(api, namespace, "stays", "unannotated", "deleted", "anew", "moved")
-    settings = [registry(HOST, integrated=True)]
+    settings = [registry(HOST, integrated=True, verify=False)]
     async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace]) as listener:
         await listener.ready()
         await push(listener, namespace, DIGESTS[0])

@@ -38,7 +38,7 @@ async def test_a_push_reaches_the_deployment_within_a_second_and_nothing_else_mo
         found: int = (await api.workload("Deployment", namespace, name))["metadata"]["generation"]
         return found
 
-    settings = [registry(real.host, integrated=True)]
+    settings = [registry(real.host, integrated=True, insecure=True)]
     async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace], hooks_port=port) as listener:
         await listener.ready()
         first, second = make_image(f"{namespace} 1"), make_image(f"{namespace} 2")
@@ -101,7 +101,7 @@ async def test_a_stream_that_names_the_repository_takes_the_push(
     )
     tags = [{"name": "stable", "from": {"kind": "DockerImage", "name": f"{host}/team/web:v1"}}]
     await api.create(stream | {"metadata": {"name": "picked", "namespace": namespace}, "spec": {"tags": tags}})
-    settings = [registry(host, aliases=[real.host])]
+    settings = [registry(host, aliases=[real.host], verify=False)]
     async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace], hooks_port=port) as listener:
         await listener.ready()
         image = make_image(namespace)

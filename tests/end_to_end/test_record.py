@@ -33,7 +33,7 @@ async def test_a_fan_out_is_recorded_from_the_push_to_the_last_rollout(
         found = (await api.stream(namespace, "web")).get("status", {}).get("fanOuts") or [{}]
         return found[0] if (found[0].get("phase"), found[0].get("image")) == (phase, image) else None
 
-    settings = [registry(HOST, integrated=True)]
+    settings = [registry(HOST, integrated=True, verify=False)]
     async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace]) as listener:
         await listener.ready()
         for number, image in enumerate(DIGESTS, start=1):

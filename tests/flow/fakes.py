@@ -358,15 +358,21 @@ def _patched(there: Workload, kind: Kind, operations: Sequence[Mapping[str, obje
 class FakeRegistry:
     """Registries by the text of a reference, as completed: `r.example/shop/web:latest`. Every question takes `latency`.
 
-    `puts` an image where a tag is; `error` may refuse any question. `asked` lists what was asked for and with which
-    usernames ("" for none), `insecurely` what may be asked for over plain http, `most_at_once` how many questions ran
-    together.
+    `puts` an image where a tag is; by digest every image is there but those of the letters in `lacks`, and those in
+    `late` are there when so many seconds have passed. `error` may refuse any question, `refuses` those of a username;
+    `meanwhile` runs before a question is answered, as somebody else would. `asked` lists what was asked for and with
+    which usernames ("" for none), `insecurely` what may be asked for over plain http, `most_at_once` how many questions
+    ran together.
     """
 
     latency: float = 0.01
     images: dict[str, Described] = field(default_factory=dict)
     indexes: dict[str, tuple[Child, ...]] = field(default_factory=dict)
+    lacks: str = ""
+    late: dict[str, float] = field(default_factory=dict)
     error: Callable[[str], RegistryError | None] = lambda _reference: None
+    refuses: Callable[[str, str], RegistryError | None] = lambda _reference, _user: None
+    meanwhile: Callable[[str], None] = lambda _reference: None
     asked: list[tuple[str, str]] = field(default_factory=list)
     insecurely: set[str] = field(default_factory=set)
     most_at_once: int = 0
@@ -382,8 +388,8 @@ class FakeRegistry:
     async def head(self, reference: Reference, credentials: Sequence[Credential], *, insecure: bool) -> Described:
         async with self._question(reference, credentials, insecure):
             found = self.images.get(str(reference.with_defaults()))
-            if found is None and reference.digest:
-                found = Described(reference.digest, OCI_MANIFEST)
+            if found is None and reference.digest and self._holds(reference.digest):
+                found = Described(reference.digest, OCI_INDEX if reference.digest in self.indexes else OCI_MANIFEST)
             if found is None:
                 raise RegistryRefused(f'dockerimage "{reference}" not found', reason="NotFound")
             return found
@@ -399,18 +405,31 @@ class FakeRegistry:
             name = str(replace(reference.with_defaults(), tag=None))
             return tuple(known.rpartition(":")[2] for known in self.images if known.rpartition(":")[0] == name)
 
+    def by_tag(self) -> list[str]:
+        """What was asked for by tag, in short."""
+        return [name.rpartition("/")[2] for name, _ in self.asked if "@" not in name]
+
+    def by_digest(self) -> str:
+        """The letters of what was asked for by digest."""
+        return "".join(name[-1] for name, _ in self.asked if "@" in name)
+
+    def _holds(self, digest: str) -> bool:
+        return digest[-1] not in self.lacks and asyncio.get_running_loop().time() >= self.late.get(digest[-1], 0)
+
     @asynccontextmanager
     async def _question(
         self, reference: Reference, credentials: Sequence[Credential], insecure: bool
     ) -> AsyncIterator[None]:
         name = str(reference.with_defaults())
         self.insecurely |= {name} if insecure else set()
-        self.asked.append((name, credentials[0].username if credentials else ""))
+        user = credentials[0].username if credentials else ""
+        self.asked.append((name, user))
         self._running += 1
         self.most_at_once = max(self.most_at_once, self._running)
         try:
             await asyncio.sleep(self.latency)
-            if error := self.error(name):
+            self.meanwhile(name)
+            if error := self.error(name) or self.refuses(name, user):
                 raise error
             yield
         finally:

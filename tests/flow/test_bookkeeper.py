@@ -79,13 +79,13 @@ def known(cluster: FakeCluster, state: State, given: Stream) -> Stream:
 
 
 def entry(tag: str, letter: str) -> Push:
-    return Push(tag, SOURCE, REPOSITORY, digest(letter), digest(letter), "2026-01-01T00:00:00Z")
+    return Push(tag, SOURCE, REPOSITORY, digest(letter), digest(letter), "2026-01-01T00:00:00Z", is_there=True)
 
 
 def numbered(tag: str, number: int) -> Push:
     """One of many different images."""
     image = f"sha256:{number:064x}"
-    return Push(tag, SOURCE, REPOSITORY, image, image, "2026-01-01T00:00:00Z")
+    return Push(tag, SOURCE, REPOSITORY, image, image, "2026-01-01T00:00:00Z", is_there=True)
 
 
 def images(found: Stream, tag: str) -> list[str]:

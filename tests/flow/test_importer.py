@@ -565,6 +565,31 @@ async def test_an_integrated_stream_is_confirmed_too(world: World) -> None:
     assert [entry.docker_image_reference for entry in found][:1] == [f"i.example/shop/web@{digest('b')}"]
 
 
+@pytest.mark.parametrize("seconds", [0, 12, 600], ids=["at once", "later", "after an outage"])
+async def test_a_tag_whose_push_could_not_be_taken_is_found_when_it_is_there(world: World, seconds: float) -> None:
+    """Its sender was told that it is refused, and does not come again."""
+    world.put(checked())
+    if seconds == 600:
+        world.registry.error = lambda _: RegistryUnavailable("down")
+    async with world.running():
+        world.importer.announced(LATEST, "")
+        await asyncio.sleep(seconds)
+        world.registry.error = lambda _: None
+        world.registry.put("a")
+        await asyncio.sleep(400 if seconds == 600 else 10)
+        assert world.importer._sources == {}
+    assert world.letters() == "a"
+
+
+async def test_what_is_never_there_is_not_asked_for_for_ever(world: World) -> None:
+    world.put(checked())
+    async with world.running():
+        world.importer.announced(LATEST, digest("a"))
+        await asyncio.sleep(10 * MINUTE)
+        assert world.importer._sources == {}
+    assert len(world.registry.asked) <= 8
+
+
 async def test_a_tag_that_is_only_pushed_to_has_no_condition_and_is_asked_for_until_the_registry_answers(
     world: World,
 ) -> None:

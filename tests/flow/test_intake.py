@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -11,11 +12,12 @@ import pytest
 
 from listener.core.events import Parsed, PushEvent, Remark
 from listener.core.manifests import OCI_INDEX, Child, Platform
+from listener.core.notices import Reason
 from listener.core.outcomes import End, Outcome
 from listener.core.receipts import Receipt
 from listener.core.streams import Source, SpecTag, Stream, StreamKey
 from listener.core.workloads import WorkloadKey
-from listener.errors import ClusterUnavailable, RegistryUnavailable
+from listener.errors import ClusterUnavailable, RegistryError, RegistryRefused, RegistryUnavailable, Unconfirmed
 from listener.flow.bookkeeper import Bookkeeper
 from listener.flow.inquiry import Inquiry, PullSecrets
 from listener.flow.intake import Intake, Origin
@@ -31,6 +33,8 @@ from tests.flow.fakes import (
     arrival,
     digest,
     following,
+    item,
+    now,
     stream,
     unsettled,
     workload,
@@ -38,6 +42,7 @@ from tests.flow.fakes import (
 
 TEAM = Origin("team", "r.example", frozenset({"registry.internal:5000"}))
 INTEGRATED = replace(TEAM, integrated=True)
+SECRETS = 0.01  # for a namespace's pull secrets, once a minute
 
 
 @dataclass
@@ -55,6 +60,7 @@ class World:
     cluster: FakeCluster
     state: State
     registry: FakeRegistry
+    secrets: FakeSecrets
     announcements: Announcements
     notices: Notices
     meter: Meter
@@ -82,11 +88,12 @@ class World:
 def build() -> Callable[..., World]:
     def build(*, namespaces: tuple[str, ...] = ()) -> World:
         cluster, state, registry, notices, meter = FakeCluster(), State(), FakeRegistry(), Notices(), Meter()
+        secrets = FakeSecrets()
         books = Bookkeeper(cluster, state, unsettled, notices, meter, max_in_flight=10)
-        inquiry = Inquiry(registry, PullSecrets(FakeSecrets()), Platform("linux", "amd64"))
+        inquiry = Inquiry(registry, PullSecrets(secrets), Platform("linux", "amd64"))
         heard = Announcements()
         intake = Intake(books, state, inquiry, heard, notices, meter, history_limit=50, namespaces=namespaces)
-        return World(cluster, state, registry, heard, notices, meter, intake)
+        return World(cluster, state, registry, secrets, heard, notices, meter, intake)
 
     return build
 
@@ -189,13 +196,6 @@ async def test_another_host_is_refused_and_the_rest_goes_on(world: World) -> Non
     assert receipt.outcome == "refused"
 
 
-async def test_a_push_without_digest_is_refused_and_the_rest_goes_on(world: World) -> None:
-    world.put(stream())
-    receipt = await world.take(push(letter=None), push(tag="v1"))
-    assert tags(receipt.moved) == ["shop/web:v1"]
-    assert len(receipt.refused) == 1
-
-
 async def test_what_the_dialect_said_is_handed_on(world: World) -> None:
     ignored, refused = Remark("pull x", "only a push moves a tag"), Remark("push y", "no tag")
     receipt = await world.take(ignored=(ignored,), refused=(refused,))
@@ -295,7 +295,7 @@ async def test_moves_are_counted_timed_and_told_on_the_stream(world: World) -> N
     world.put(stream())
     await world.take(push(), push(tag="v1"))
     assert world.meter.moves == ["push", "push"]
-    assert world.meter.stored_seconds == [pytest.approx(world.cluster.latency)]
+    assert world.meter.stored_seconds == [pytest.approx(SECRETS + world.registry.latency + world.cluster.latency)]
     assert [(n.reason, n.subject.kind, n.subject.uid) for n in world.notices.given] == [
         ("TagMoved", "ImageStream", "stream-uid")
     ] * 2
@@ -309,7 +309,8 @@ async def test_streams_of_one_delivery_are_written_together(world: World) -> Non
     receipt = await world.take(push())
     assert len(receipt.moved) == 8
     assert world.cluster.most_at_once == 8
-    assert asyncio.get_running_loop().time() - started == pytest.approx(world.cluster.latency)
+    took = asyncio.get_running_loop().time() - started
+    assert took == pytest.approx(SECRETS + world.registry.latency + world.cluster.latency)
 
 
 def history(world: World, tag: str = "latest") -> str:
@@ -336,7 +337,7 @@ async def test_the_registrys_time_orders_pushes(world: World, pushes: list[tuple
         receipt = await world.take(push(letter=letter, second=second))
         assert receipt.outcome in ("moved", "unchanged")
     assert history(world) == expected
-    assert world.registry.asked == []
+    assert world.registry.by_tag() == []
 
 
 @pytest.mark.parametrize(
@@ -363,26 +364,6 @@ async def test_a_tag_that_moves_a_moment_after_its_hook_is_waited_for(world: Wor
     world.registry.put("b")
     asyncio.get_running_loop().call_later(0.1, world.registry.put, "a")
     await world.take(push(letter="a"))
-    assert history(world) == "aba"
-
-
-@pytest.mark.parametrize("verify", [True, False])
-async def test_while_the_registry_cannot_say_the_push_is_believed(world: World, verify: bool) -> None:
-    world.put(stream())
-    world.registry.error = lambda _: RegistryUnavailable("down")
-    for letter in "aba":
-        await world.take(push(letter=letter), origin=replace(TEAM, verify=verify))
-    assert history(world) == "aba"
-    assert bool(world.registry.asked) is verify
-
-
-async def test_a_registry_that_hangs_does_not_hold_up_the_sender(world: World) -> None:
-    world.put(stream())
-    world.registry.latency = 600
-    await world.take(push(letter="a"), push(letter="b"))
-    started = asyncio.get_running_loop().time()
-    await world.take(push(letter="a"))
-    assert asyncio.get_running_loop().time() - started < 2
     assert history(world) == "aba"
 
 
@@ -424,6 +405,7 @@ async def test_a_time_that_is_yet_to_come_orders_nothing(world: World) -> None:
     world.put(stream())
     ahead = replace(push(letter="a"), timestamp=datetime(2026, 1, 1, 8, tzinfo=UTC))
     await world.take(ahead)
+    world.registry.put("b")
     await world.take(push(letter="b", second=1))
     assert history(world) == "ba"
 
@@ -437,8 +419,379 @@ async def test_however_many_tags_follow_the_sender_waits_once(world: World) -> N
     await world.take(push(letter="b"))
     await world.take(push(letter="c"))
     world.registry.latency = 600
+    world.registry.asked.clear()
     started = asyncio.get_running_loop().time()
-    receipt = await world.take(push(letter="a", media_type=OCI_INDEX), push(letter="b"))
+    receipt = await world.take(push(letter="a", media_type=OCI_INDEX), push(letter="b"), origin=BELIEVING)
     assert asyncio.get_running_loop().time() - started < 2
     assert len(receipt.moved) >= 21
     assert len(world.registry.asked) <= 3
+
+
+# What the registry says
+
+VERIFIED = TEAM
+BELIEVING = replace(TEAM, believes_unverified=True)
+UNVERIFIED = replace(TEAM, verify=False)
+
+
+def unavailable(_: str) -> RegistryError:
+    return RegistryUnavailable("down", retry_after_seconds=7)
+
+
+def unauthorized(_: str) -> RegistryError:
+    return RegistryRefused("no access", reason="Unauthorized")
+
+
+async def test_an_image_is_seen_in_its_repository_before_the_tag_moves(world: World) -> None:
+    world.put(stream())
+    seen: list[str] = []
+    world.cluster.meanwhile = lambda _: seen.append(world.registry.by_digest())
+    await world.take(push())
+    assert seen == ["a"]
+    assert world.registry.asked == [(f"{REPOSITORY}@{digest('a')}", "")]
+
+
+async def test_what_is_there_already_is_not_asked_about(world: World) -> None:
+    world.put(stream(latest="a"))
+    receipt = await world.take(push(second=1), push(second=2))
+    assert receipt.outcome == "unchanged"
+    assert world.registry.asked == []
+
+
+async def test_without_verification_nothing_is_asked(world: World) -> None:
+    world.put(stream())
+    world.registry.lacks = "a"
+    assert (await world.take(push(), origin=UNVERIFIED)).outcome == "moved"
+    assert world.registry.asked == []
+    assert world.announcements.heard == []
+
+
+async def test_one_question_serves_all_who_ask_alike(world: World) -> None:
+    """However many streams and tags: one for each set of pull secrets."""
+    world.secrets.users = {"prod": "ann"}
+    for namespace in ("shop", "prod"):
+        world.cluster.namespaces.add(namespace)
+        for number in range(5):
+            world.put(stream(StreamKey(namespace, f"s{number}")))
+    receipt = await world.take(push(), push(tag="v1"))
+    assert len(receipt.moved) == 20
+    assert sorted(world.registry.asked) == [(f"{REPOSITORY}@{digest('a')}", user) for user in ("", "ann")]
+
+
+async def test_an_image_that_is_there_in_a_moment_is_waited_for(world: World) -> None:
+    world.put(stream())
+    world.registry.late = {"a": 0.5}
+    assert (await world.take(push())).outcome == "moved"
+    assert world.head(WEB, "latest") == digest("a")
+
+
+@pytest.mark.parametrize("origin", [VERIFIED, BELIEVING], ids=["verified", "believing"])
+async def test_an_image_that_is_not_there_moves_nothing_and_is_told(world: World, origin: Origin) -> None:
+    """The sender must not repeat it for ever; the importer looks again."""
+    world.put(stream(latest="b"))
+    world.registry.lacks = "a"
+    started = asyncio.get_running_loop().time()
+    receipt = await world.take(push(), push(tag="v1", letter="c"), origin=origin)
+    assert 0.8 < asyncio.get_running_loop().time() - started < 1.3  # of the two seconds that the sender waits
+    [remark] = receipt.refused
+    assert remark.what == "ImageStream shop/web"
+    assert "r.example does not have it. If it is private, namespace shop needs a pull secret" in remark.why
+    assert (world.head(WEB, "latest"), world.head(WEB, "v1")) == (digest("b"), digest("c"))
+    [notice] = world.notices.of(Reason.PUSH_REFUSED)
+    assert f"{REPOSITORY}@{digest('a')}" in notice.message
+    assert ("r.example/shop/web:latest", digest("a")) in world.announcements.heard
+
+
+async def test_what_was_waited_for_in_vain_is_not_waited_for_again_at_once(world: World) -> None:
+    """A sender whose own time is shorter than ours would otherwise come again for ever."""
+    world.put(stream(latest="b"))
+    world.registry.lacks = "a"
+    await world.take(push())
+    started = asyncio.get_running_loop().time()
+    assert (await world.take(push())).outcome == "refused"
+    assert asyncio.get_running_loop().time() - started < 0.1
+    world.registry.lacks = ""
+    assert (await world.take(push())).outcome == "moved"
+
+
+async def test_a_namespace_without_a_pull_secret_does_not_keep_others_from_the_push(world: World) -> None:
+    other = StreamKey("prod", "web")
+    world.cluster.namespaces.add("prod")
+    world.secrets.users = {"prod": "ann"}
+    world.put(stream())
+    world.put(stream(other))
+    world.registry.refuses = lambda _, user: None if user == "ann" else unauthorized("")
+    receipt = await world.take(push())
+    assert tags(receipt.moved) == ["prod/web:latest"]
+    [remark] = receipt.refused
+    assert remark.what == "ImageStream shop/web"
+    assert "needs a pull secret for r.example" in remark.why
+    [notice] = world.notices.of(Reason.PUSH_REFUSED)
+    assert (notice.subject.namespace, notice.message) == ("shop", "no access")
+
+
+async def test_a_registry_that_the_settings_forbid_refuses_the_push(world: World) -> None:
+    world.put(stream())
+    world.registry.error = lambda _: RegistryRefused("importing images from r.example is forbidden", reason="Forbidden")
+    [remark] = (await world.take(push())).refused
+    assert "is forbidden" in remark.why
+
+
+@pytest.mark.parametrize("letter", ["c", "a", None], ids=["a new image", "one it had before", "no digest"])
+async def test_while_the_registry_cannot_say_the_sender_comes_again(world: World, letter: str | None) -> None:
+    world.put(stream())
+    await world.take(push(letter="a"), push(letter="b"))
+    world.registry.error = unavailable
+    with pytest.raises(Unconfirmed, match=r"r\.example/shop/web:latest cannot be confirmed: down") as caught:
+        await world.take(push(letter=letter))
+    assert caught.value.retry_after_seconds == 7
+    assert history(world) == "ba"
+    world.registry.error = lambda _: None
+    world.registry.put(letter or "c")
+    assert (await world.take(push(letter=letter))).outcome == "moved"
+
+
+async def test_what_could_be_confirmed_is_stored_before_the_sender_comes_again(world: World) -> None:
+    world.put(stream())
+    db = StreamKey("shop", "db")
+    world.put(stream(db, repository="r.example/shop/db"))
+    world.registry.error = lambda name: unavailable(name) if "/db" in name else None
+    with pytest.raises(Unconfirmed):
+        await world.take(push(), push("shop/db"))
+    assert (world.head(WEB, "latest"), world.head(db, "latest")) == (digest("a"), None)
+
+
+async def test_a_secret_that_cannot_be_read_now_is_trouble_too(world: World) -> None:
+    world.put(stream())
+    world.secrets.error = ClusterUnavailable("the API server is away")
+    with pytest.raises(Unconfirmed, match="the API server is away"):
+        await world.take(push())
+
+
+async def test_a_registry_that_trips_over_the_push_it_is_storing_is_asked_again(world: World) -> None:
+    """distribution answers 500 while it writes a tag: seen in one push of twenty."""
+    world.put(stream())
+    await world.take(push(letter="a"), push(letter="b"))
+    world.registry.put("a")
+    asyncio.get_running_loop().call_later(0.03, setattr, world.registry, "error", lambda _: None)
+    world.registry.error = lambda _: RegistryUnavailable("it answered 500")
+    assert (await world.take(push(letter="a"))).outcome == "moved"
+
+
+async def test_a_believed_push_moves_the_tag_and_is_looked_up_later(world: World) -> None:
+    world.put(stream())
+    world.registry.error = unavailable
+    for letter in "aba":
+        assert (await world.take(push(letter=letter), origin=BELIEVING)).outcome == "moved"
+    assert history(world) == "aba"
+    assert world.announcements.heard[-1] == ("r.example/shop/web:latest", digest("a"))
+
+
+async def test_without_a_digest_nothing_can_be_believed(world: World) -> None:
+    world.put(stream())
+    world.registry.error = unavailable
+    with pytest.raises(Unconfirmed):
+        await world.take(push(letter=None), origin=BELIEVING)
+
+
+@pytest.mark.parametrize("origin", [VERIFIED, BELIEVING], ids=["verified", "believing"])
+async def test_a_registry_that_hangs_does_not_hold_up_the_sender(world: World, origin: Origin) -> None:
+    world.put(stream())
+    await world.take(push(letter="a"), push(letter="b"))
+    world.registry.latency = 600
+    for letter in "ac":
+        started = asyncio.get_running_loop().time()
+        if origin.believes_unverified:
+            await world.take(push(letter=letter), origin=origin)
+        else:
+            with pytest.raises(Unconfirmed, match=r"did not answer within 1\.2 s"):
+                await world.take(push(letter=letter), origin=origin)
+        assert asyncio.get_running_loop().time() - started < 1.3
+    assert history(world) == ("caba" if origin.believes_unverified else "ba")
+
+
+async def test_a_registry_that_answers_404_slowly_does_not_bring_the_sender_back(world: World) -> None:
+    world.put(stream(latest="b"))
+    world.registry.lacks = "a"
+    world.registry.latency = 0.5  # the third answer would come too late
+    assert (await world.take(push())).outcome == "refused"
+
+
+async def test_an_invented_late_push_does_not_get_into_the_history(world: World) -> None:
+    world.put(stream())
+    await world.take(push(letter="b", second=5))
+    world.registry.lacks = "e"
+    assert (await world.take(push(letter="e", second=1))).outcome == "refused"
+    assert history(world) == "b"
+
+
+async def test_the_same_image_in_a_repository_that_lacks_it_does_not_move_the_tag_there(world: World) -> None:
+    """The tag would name a pull spec that does not exist."""
+    world.put(stream(latest="a", spec_tags=[following("latest", "r.example/mirror/web:latest")]))
+    world.registry.lacks = "a"
+    assert (await world.take(push("mirror/web"))).outcome == "refused"
+    assert world.cluster.streams[WEB].history("latest").head == item("a")
+
+
+async def test_a_push_that_an_import_overtook_does_not_move_the_tag_back(world: World) -> None:
+    """The registry was asked after the push, and names what came after it."""
+    world.put(stream(latest="b"))
+    world.registry.put("b")
+    receipt = await world.take(push(letter="a", second=1))
+    assert receipt.outcome == "unchanged"
+    assert history(world) == "b"
+    assert world.registry.by_tag() == ["web:latest"]  # so long after the push, once is enough
+
+
+async def test_a_push_after_an_import_is_confirmed_by_tag(world: World) -> None:
+    world.put(stream(latest="b"))
+    world.registry.put("b")
+    asyncio.get_running_loop().call_later(0.1, world.registry.put, "a")
+    assert (await world.take(replace(push(letter="a"), timestamp=now()))).outcome == "moved"
+    head = world.cluster.streams[WEB].history("latest").head
+    assert head
+    assert head.pushed  # it orders what comes next
+    assert world.registry.by_tag() == ["web:latest"] * 2
+
+
+async def test_an_answer_that_the_tag_has_overtaken_is_not_believed(world: World) -> None:
+    """While one hook asks where the tag is, another one moves it: what was heard is older than that."""
+    world.put(stream())
+    await world.take(push(letter="a"), push(letter="b"))
+    world.registry.put("a")
+    asking = asyncio.create_task(world.take(push(letter="a")))
+    await asyncio.sleep(0.005)
+    world.registry.put("c")
+    world.registry.latency = 0.001
+    await world.take(push(letter="c"))
+    world.registry.latency = 0.01
+    await asking
+    assert history(world) == "cba"
+
+
+async def test_a_tag_that_others_keep_moving_brings_the_sender_back(world: World) -> None:
+    world.put(stream())
+    await world.take(push(letter="a"), push(letter="b"))
+    world.registry.put("a")
+    letters = itertools.cycle("cd")
+
+    def move(_: str) -> None:
+        there = world.cluster.streams[WEB]
+        known = there.history("latest")
+        world.put(there.with_history(replace(known, items=(item(next(letters)), *known.items))))
+
+    world.registry.meanwhile = move
+    with pytest.raises(Unconfirmed, match="was moved by others"):
+        await world.take(push(letter="a"))
+
+
+class TestWithoutDigest:
+    """Quay, Docker Hub, Nexus, Gitea: only the registry knows what was pushed."""
+
+    async def test_it_is_resolved_by_tag_with_the_pull_secrets_of_the_stream(self, world: World) -> None:
+        world.put(stream())
+        world.secrets.users = {"shop": "ann"}
+        world.registry.put("a")
+        receipt = await world.take(push(letter=None))
+        assert tags(receipt.moved) == ["shop/web:latest"]
+        assert world.head(WEB, "latest") == digest("a")
+        assert world.registry.asked == [(f"{REPOSITORY}:latest", "ann")]
+        assert world.announcements.heard == [("r.example/shop/web:latest", digest("a"))]
+
+    async def test_of_an_index_a_tag_takes_what_its_import_would(self, world: World) -> None:
+        world.registry.put_index("a", Child(digest("d"), "", Platform("linux", "amd64")))
+        world.put(stream(repository="", spec_tags=[following("latest", f"{REPOSITORY}:latest")]))
+        await world.take(push(letter=None))
+        found = world.cluster.streams[WEB].history("latest")
+        assert [each.image for each in found.items] == [digest("d")]
+        assert found.resolved
+        assert found.resolved.followed == digest("a")
+
+    async def test_a_tag_that_moves_a_moment_after_its_hook_is_waited_for(self, world: World) -> None:
+        world.put(stream(latest="a"))
+        world.registry.put("a")
+        asyncio.get_running_loop().call_later(0.5, world.registry.put, "b")
+        assert (await world.take(push(letter=None))).outcome == "moved"
+        assert history(world) == "ba"
+
+    async def test_an_image_the_tag_had_before_must_be_named_more_than_once(self, world: World) -> None:
+        world.put(stream(latest="a"))
+        world.registry.put("b")
+        await world.take(push(letter=None))
+        world.registry.put("a")
+        asyncio.get_running_loop().call_later(0.1, world.registry.put, "c")
+        await world.take(push(letter=None))
+        assert history(world) == "cba"
+        world.registry.put("a")
+        await world.take(push(letter=None))
+        assert history(world) == "acba"
+
+    async def test_where_nothing_moves_it_is_unchanged_in_a_moment(self, world: World) -> None:
+        world.put(stream(latest="a"))
+        world.registry.put("a")
+        started = asyncio.get_running_loop().time()
+        receipt = await world.take(push(letter=None))
+        assert receipt.outcome == "unchanged"
+        assert asyncio.get_running_loop().time() - started < 1.2
+
+    async def test_a_tag_that_the_registry_does_not_have_is_refused(self, world: World) -> None:
+        world.put(stream(latest="a"))
+        receipt = await world.take(push(tag="foo", letter=None))
+        [remark] = receipt.refused
+        assert "r.example does not have it" in remark.why
+        assert "A test button sends such pushes" in remark.why
+        assert world.announcements.heard == [("r.example/shop/web:foo", "")]
+
+    async def test_a_registry_that_is_not_to_be_asked_cannot_send_such(self, world: World) -> None:
+        world.put(stream())
+        receipt = await world.take(push(letter=None), push(tag="v1"), origin=UNVERIFIED)
+        assert tags(receipt.moved) == ["shop/web:v1"]
+        [remark] = receipt.refused
+        assert "names no digest" in remark.why
+        assert "verify: false" in remark.why
+
+    async def test_one_question_serves_all_streams(self, world: World) -> None:
+        world.registry.put("a")
+        for number in range(5):
+            world.put(stream(StreamKey("shop", f"s{number}")))
+        assert len((await world.take(push(letter=None))).moved) == 5
+        assert len(world.registry.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "user@r.example",
+        "r.example@evil.example",
+        "r.example:5000",
+        "r.example.evil.example",
+        "localhost",
+        "127.0.0.1",
+        "127.0.0.1.nip.example",
+        "169.254.169.254",
+        "[::1]",
+        "[::ffff:169.254.169.254]",
+        "0x7f000001",
+    ],
+)
+@pytest.mark.parametrize("letter", ["a", None], ids=["digest", "no digest"])
+async def test_no_payload_makes_us_ask_a_host_of_its_choice(world: World, host: str, letter: str | None) -> None:
+    world.put(stream())
+    world.put(stream(StreamKey("shop", "other"), repository=f"{host}/shop/web"))
+    receipt = await world.take(push(registry=host, letter=letter), origin=replace(INTEGRATED, believes_unverified=True))
+    assert receipt.outcome == "refused"
+    assert (world.registry.asked, world.announcements.heard) == ([], [])
+    assert set(world.cluster.streams) == {WEB, StreamKey("shop", "other")}
+
+
+async def test_what_strangers_make_up_fills_no_queue(world: World) -> None:
+    """Names of tags cost a stranger nothing, where anybody may call; what is remembered of them is bounded."""
+    world.put(stream())
+    world.registry.lacks = "a"
+    for batch in range(30):
+        await world.take(*(push(tag=f"t{batch}-{number}") for number in range(50)))
+    assert len(world.announcements.heard) == 1000
+    world.registry.lacks = ""
+    await world.take(push())
+    assert len(world.announcements.heard) == 1001  # what is taken is always confirmed

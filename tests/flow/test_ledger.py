@@ -115,7 +115,7 @@ class Process:
     async def push(self, letter: str, *, create: bool = False) -> None:
         def change(known: Stream) -> tuple[Stream, None]:
             image = digest(letter) if len(letter) == 1 else letter
-            pushed = Push("latest", SOURCE, REPOSITORY, image, image, "2026-01-01T00:00:00Z")
+            pushed = Push("latest", SOURCE, REPOSITORY, image, image, "2026-01-01T00:00:00Z", is_there=True)
             return pushes.take(known, pushed, limit=20)[0], None
 
         await self.books.book(WEB, change, cause=Cause.PUSH, arrival=arrival(f"push of {letter}"), create=create)

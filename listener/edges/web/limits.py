@@ -1,0 +1,213 @@
+"""How much a stranger may ask for before it is told to come later, and how much is said about it.
+
+A source is a client's address, or the network of 64 bits around it for IPv6, where each client has as many. All that
+is kept by source is bounded: the sources seen least lately are forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+import structlog
+from cachetools import LRUCache, TTLCache
+
+from listener.errors import Limited
+
+log = structlog.get_logger()
+
+Network = IPv4Network | IPv6Network
+_Address = IPv4Address | IPv6Address
+
+_SOURCES = 10_000
+_MAX_HOPS = 32
+_TOLD_SECONDS = 60
+_SUMMARY_SECONDS = 10
+_LINES = 20
+_BUSY_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one process takes. With all places taken and bodies at their limit that is some 300 MiB."""
+
+    refused_burst: int = 100
+    refused_per_second: float = 10
+    """Requests of one source that one hook refuses, before it answers 429 instead."""
+    deliveries: int = 250
+    deliveries_per_hook: int = 150
+    """Deliveries under way. One registry's leave room for the others'."""
+    readers: int = 64
+    readers_per_hook: int = 32
+    readers_per_source: int = 16
+    """Bodies that are read of whom nobody knows yet; `readers_per_source` at one hook."""
+    connections_per_source: int = 256
+    head_seconds: float = 10
+    """From the connection to the end of its first request's headers."""
+    idle_seconds: float = 75
+    """From an answer to the end of the next request's headers. Load balancers keep a connection for 60 s: who closes
+    first must be they, for what is sent as we close is lost."""
+    body_seconds: float = 30
+    """From a request's headers to the end of its body."""
+    body_grace_seconds: float = 5
+    body_bytes_per_second: float = 16 * 1024
+    """A body that comes slower than this, after the grace, is cut off."""
+
+
+class Sources:
+    """Whose a request is. A proxy that is known is believed about whom it speaks for."""
+
+    def __init__(self, proxies: Sequence[Network] = ()) -> None:
+        self._proxies = tuple(proxies)
+        self._keys: LRUCache[str, str] = LRUCache(_SOURCES)
+
+    def is_proxy(self, address: str) -> bool:
+        if not self._proxies:
+            return False
+        found = _address(address)
+        return found is not None and any(found in network for network in self._proxies)
+
+    def key(self, address: str) -> str:
+        """The source an address belongs to, as text."""
+        key = self._keys.get(address)
+        if key is None:
+            key = self._keys[address] = _key(address)
+        return key
+
+    def of(self, peer: str, forwarded: str) -> str:
+        """The source of a request from `peer`, whose X-Forwarded-For is `forwarded`.
+
+        Everybody may write the header's beginning; only what our own proxies appended to it is true, and that ends
+        with the last address that is no proxy's.
+        """
+        found = peer
+        if self.is_proxy(peer):
+            for hop in reversed(forwarded.split(",")[-_MAX_HOPS:]):
+                address = _without_port(hop.strip())
+                if _address(address) is None:
+                    break
+                found = address
+                if not self.is_proxy(address):
+                    break
+        return self.key(found)
+
+
+class Refused:
+    """How many refusals each source has left at each hook: a bucket that fills by itself."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+        self._burst = limits.refused_burst
+        self._rate = limits.refused_per_second
+        self._clock = clock
+        self._left: LRUCache[tuple[str, str], tuple[float, float]] = LRUCache(_SOURCES)
+
+    def is_out(self, source: str, hook: str) -> bool:
+        """Whether it has none left."""
+        return self._now(source, hook) < 1
+
+    def spend(self, source: str, hook: str) -> bool:
+        """Take one; False if none was left."""
+        left = self._now(source, hook)
+        if left < 1:
+            return False
+        self._left[source, hook] = (left - 1, self._clock())
+        return True
+
+    def limited(self) -> Limited:
+        return Limited(
+            "too many of your requests to this hook were refused; see the earlier answers",
+            retry_after_seconds=max(1, math.ceil(1 / self._rate)),
+        )
+
+    def _now(self, source: str, hook: str) -> float:
+        left, then = self._left.get((source, hook), (float(self._burst), self._clock()))
+        return min(float(self._burst), left + (self._clock() - then) * self._rate)
+
+
+class Places:
+    """Who is inside: so many in all, at one hook, and of one source at one hook. Empty places are not kept."""
+
+    def __init__(self, what: str, *most: int) -> None:
+        self._what = what
+        self._most = most
+        self._taken: Counter[tuple[str, ...]] = Counter()
+
+    def enter(self, *names: str) -> None:
+        """Take a place: for the hook, or for the hook and the source. Raises Limited if there is none."""
+        wanted = [names[:depth] for depth in range(len(self._most))]
+        for key, most in zip(wanted, self._most, strict=True):
+            if self._taken[key] >= most:
+                where = ("in all", "at this hook", "from your address at this hook")[len(key)]
+                reason = f"{most} {self._what} are under way {where} already; come again"
+                raise Limited(reason, retry_after_seconds=_BUSY_SECONDS)
+        for key in wanted:
+            self._taken[key] += 1
+
+    def leave(self, *names: str) -> None:
+        for depth in range(len(self._most)):
+            key = names[:depth]
+            self._taken[key] -= 1
+            if not self._taken[key]:
+                del self._taken[key]
+
+
+class RefusalLog:
+    """Says what was refused: the first of a source, hook and outcome in full, the rest as a count now and then."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._told: TTLCache[tuple[str, str, str], None] = TTLCache(_SOURCES, _TOLD_SECONDS, timer=clock)
+        self._lines = 0
+        self._more: Counter[str] = Counter()
+        self._summary: asyncio.TimerHandle | None = None
+
+    def note(self, event: str, source: str, hook: str, outcome: str, **fields: object) -> None:
+        """`hook` and `outcome` come from closed sets, the fields are fit for a log."""
+        key = (source, hook, outcome)
+        # Also bounded in all: many sources may belong to one stranger.
+        if key in self._told or self._lines >= _LINES:
+            self._more[f"{hook} {outcome}"] += 1
+        else:
+            self._told[key] = None
+            self._lines += 1
+            log.warning(event, source=source, **fields)
+        if self._summary is None:
+            # In a context of its own: the lines of that one tell of one delivery.
+            loop = asyncio.get_running_loop()
+            self._summary = loop.call_later(_SUMMARY_SECONDS, self.flush, context=Context())
+
+    def flush(self) -> None:
+        """Say what was only counted."""
+        if self._summary is not None:
+            self._summary.cancel()
+            self._summary = None
+        self._lines = 0
+        if self._more:
+            log.warning("hook.more_refused", requests=self._more.total(), by_outcome=dict(self._more))
+            self._more.clear()
+
+
+def _key(address: str) -> str:
+    found = _address(address)
+    if isinstance(found, IPv6Address):
+        return str(IPv6Network((int(found) >> 64 << 64, 64)))
+    return "unknown" if found is None else str(found)
+
+
+def _address(text: str) -> _Address | None:
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def _without_port(hop: str) -> str:
+    """Some proxies write the port too: 192.0.2.1:4711, [2001:db8::1]:4711."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
