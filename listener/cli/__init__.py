@@ -32,6 +32,8 @@ COMMANDS: Final = {
     "triggers": "Show which tags a workload follows, and let it follow one.",
     "impact": "Show which workloads would change if a tag moved.",
     "lint": "Find broken streams and triggers, in the cluster or in files.",
+    "dialects": "Show which registries can call us, and the guide for one.",
+    "hook": "Explain a saved delivery, or send it again.",
 }
 
 
