@@ -29,14 +29,17 @@ def configure(level: str, log_format: str) -> None:
         # Never with the local variables: there the secrets are.
         tracebacks = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
         rendered: list[Any] = [tracebacks, structlog.processors.JSONRenderer(_dump)]
+        ours: list[Any] = [tracebacks, structlog.processors.JSONRenderer(_dump_bytes)]
+        factory: Any = structlog.BytesLoggerFactory(sys.stderr.buffer)  # a line for each patch: it must cost little
     else:
-        rendered = [
+        ours = rendered = [
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
+        factory = structlog.PrintLoggerFactory(sys.stderr)
     structlog.configure(
-        processors=[*shared, *rendered],
+        processors=[*shared, *ours],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=factory,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -53,3 +56,7 @@ def configure(level: str, log_format: str) -> None:
 
 def _dump(event: dict[str, Any], **_: Any) -> str:
     return _encoder.encode(event).decode()
+
+
+def _dump_bytes(event: dict[str, Any], **_: Any) -> bytes:
+    return _encoder.encode(event)

@@ -208,7 +208,9 @@ class Bookkeeper:
                     self._state.put_stream(stream)
                     return [Booked(stream, answer) for answer in answers]
                 # Only the cluster can say "unchanged".
-                stream = None
+                known, stream, is_fresh = stream, await self._read(key), True
+                if stream and stream.resource_version == known.resource_version:
+                    return [Booked(known, answer) for answer in answers]
                 continue
             outcome = await self._store.store_status(after)
             match outcome.end:

@@ -15,7 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from listener.core import pushes
 from listener.core.events import Parsed, PushEvent, Remark
@@ -30,6 +30,8 @@ from listener.flow.inquiry import Inquiry
 from listener.flow.questions import Questions, Recent
 from listener.flow.state import State
 from listener.flow.verification import Refused, Verification
+
+T = TypeVar("T")
 
 _ASK_SHARE = 0.6  # of the time that a sender waits, for all that its delivery asks
 _MISSED_SECONDS, _MOST_MISSED = 60.0, 1000
@@ -157,10 +159,7 @@ class Intake:
         seconds = _ASK_SHARE * patience_seconds
         async with Questions(self._inquiry, self._state, self._missed, seconds=seconds) as questions:
             verification = Verification(questions, self._state, asks=origin.verify, believes=origin.believes_unverified)
-            outcomes = await asyncio.gather(
-                *(self._take_for(key, each, verification, arrival) for key, each in wanted.items()),
-                return_exceptions=True,
-            )
+            outcomes = await _all(self._take_for(key, each, verification, arrival) for key, each in wanted.items())
         moved: list[Moved] = []
         unchanged: list[Moved] = []
         failures: list[Deferred] = []
@@ -216,7 +215,7 @@ class Intake:
     async def _sorted(outcome: _Outcome, checks: Iterable[Awaitable[Push | Refused]]) -> list[Push]:
         """Return the pushes that may be stored; what is refused or has to come again is noted in the outcome."""
         pushes_: list[Push] = []
-        for answer in await asyncio.gather(*checks, return_exceptions=True):
+        for answer in await _all(checks):
             match answer:
                 case Push():
                     pushes_.append(answer)
@@ -296,6 +295,17 @@ class Intake:
             for message in told:
                 self._recorder.record(Notice(about_stream(key, stream.uid), Reason.PUSH_REFUSED, message))
         return [Remark(f"ImageStream {key}", why) for why in told.values()]
+
+
+async def _all(works: Iterable[Awaitable[T]]) -> Sequence[T | BaseException]:
+    """Do all at once, and return what each returned or raised. One alone, as is usual, needs no task."""
+    found = list(works)
+    if len(found) != 1:
+        return await asyncio.gather(*found, return_exceptions=True)
+    try:
+        return [await found[0]]
+    except Exception as error:
+        return [error]
 
 
 def _is_open(effect: Effect) -> bool:

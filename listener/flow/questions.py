@@ -72,9 +72,10 @@ class Questions:
     async def __aexit__(
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
-        for task in self._asked.values():
-            task.cancel()
-        await asyncio.gather(*self._asked.values(), return_exceptions=True)
+        if self._asked:
+            for task in self._asked.values():
+                task.cancel()
+            await asyncio.gather(*self._asked.values(), return_exceptions=True)
 
     async def head(self, key: StreamKey, tag: str, source: Source, *, turn: Hashable = 0) -> Described:
         """Return what a registry has at a source, for a stream's tag. It is waited for while it is not there."""

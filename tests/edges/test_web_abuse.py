@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import hmac
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,9 +19,10 @@ from listener.core import authentication
 from listener.core.events import Delivery, Parsed, Remark
 from listener.core.receipts import Arrival, Receipt
 from listener.dialects import Dialect
-from listener.edges.web import Limits
+from listener.edges.web import BODY_LIMIT, Limits
+from listener.edges.web.bodies import decompressed
 from listener.edges.web.limits import RefusalLog, Refused, Sources
-from listener.errors import Unauthenticated
+from listener.errors import TooLarge, Unauthenticated
 from tests.edges.doors import BEARER, ENVELOPE, HEAD, JSON, SECRET, Door, door
 
 WRONG = {**JSON, "Authorization": "Bearer wrong"}
@@ -170,6 +172,18 @@ PACKED = gzip.compress(ENVELOPE)
 async def test_a_compressed_body_is_read_within_the_same_size(encoding: str, body: bytes, status: int) -> None:
     async with door() as team:
         assert (await team.post(body, headers={**JSON, "Content-Encoding": encoding}))[0] == status
+
+
+def test_a_bomb_is_not_unpacked_to_see_how_large_it_is() -> None:
+    bomb = gzip.compress(b" " * 100 * BODY_LIMIT)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge):
+            decompressed(bomb, "gzip")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * BODY_LIMIT
 
 
 async def test_a_signature_is_over_the_body_as_it_came_and_nothing_is_unpacked_without_it() -> None:
