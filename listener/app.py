@@ -56,6 +56,7 @@ _RECORD_SECONDS = 2
 # What hooks ask has connections and a pace of its own: their senders wait, and would wait behind all imports. The pace
 # is the registry's, which tells of each push once.
 _HOOK_PACE = PerHost(rate=200, burst=200)
+_STRANGERS_PACE = PerHost(rate=20, burst=40)  # shared by the hooks without a secret
 # A watcher's own limits (a list, a silent watch, a pause) add up to less; beyond, something hangs that should not.
 _STALLED_SECONDS = 300
 
@@ -82,6 +83,7 @@ class Service:
         self._signed: list[OidcGate | SnsGate] = []
         self._clients = contextlib.AsyncExitStack()  # what `start` opens and `stop` closes
         self._hook_registries = _registries(settings, _HOOK_PACE)
+        self._strangers_registries = _registries(settings, _STRANGERS_PACE)
         secrets = PullSecrets(cluster)
         inquiry = Inquiry(self._registries, secrets, _own_platform())
         settle = _settler(settings, self._state)
@@ -115,16 +117,21 @@ class Service:
         self._reconciler = Reconciler(
             cluster, self._state, bookkeeper, settle, self._importer, self._recorder, self._streams_known
         )
-        intake = Intake(
-            bookkeeper,
-            self._state,
-            Inquiry(self._hook_registries, secrets, _own_platform()),
-            self._importer,
-            self._recorder,
-            self._metrics,
-            history_limit=settings.history.limit,
-            namespaces=settings.namespaces,
-        )
+
+        def intake(registry: Registry) -> Intake:
+            """Each hook has its own: what one remembers, another's senders do not fill."""
+            client = self._strangers_registries if registry.auth.none else self._hook_registries
+            return Intake(
+                bookkeeper,
+                self._state,
+                Inquiry(client, secrets, _own_platform()),
+                self._importer,
+                self._recorder,
+                self._metrics,
+                history_limit=settings.history.limit,
+                namespaces=settings.namespaces,
+            )
+
         self._kinds = settings.kinds()
         self._throttle = Throttle(ceiling=settings.fan_out.max_in_flight, per_second=settings.fan_out.max_per_second)
         self._fan_out = FanOut(
@@ -149,7 +156,7 @@ class Service:
             for kind in self._kinds
         ]
         self._hooks = Hooks(
-            {r.name: self._hook(r, n, intake) for n, r in enumerate(settings.registries)},
+            {r.name: self._hook(r, n, intake(r)) for n, r in enumerate(settings.registries)},
             self._metrics,
             proxies=[ip_network(network) for network in settings.listen.proxies],
         )
@@ -170,7 +177,7 @@ class Service:
         """Listen, and begin to follow the cluster. Raises SettingsError if an address cannot be listened on."""
         self.monitoring_port = await self._listen("monitoring", self._settings.listen.monitoring)
         self.hooks_port = await self._listen("hooks", self._settings.listen.hooks)
-        for registries in (self._registries, self._hook_registries):
+        for registries in (self._registries, self._hook_registries, self._strangers_registries):
             await self._clients.enter_async_context(registries)
         if self._signers:
             await self._clients.enter_async_context(self._signers)
@@ -261,6 +268,7 @@ class Service:
             registry.integrated,
             registry.verify,
             believes_unverified=registry.when_unreachable == "believe",
+            is_proven=not registry.auth.none,
         )
 
         async def take(parsed: Parsed, arrival: Arrival, seconds: float) -> Receipt:

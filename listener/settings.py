@@ -118,7 +118,8 @@ class Auth(_Section, frozen=True, kw_only=True):
     sns: SnsAuth | None = None
     query: QueryAuth | None = None
     none: bool | None = None
-    """`true`: whoever reaches the hook is heard, and `verify` is all that keeps strangers from moving tags."""
+    """`true`: whoever reaches the hook is heard. What was pushed is then asked of the registry, by its tag; a digest in
+    the delivery is not believed."""
 
     def secret(self) -> SecretSource | None:
         """Where the secret is kept; None for what needs none."""
@@ -181,7 +182,8 @@ class Registry(_Section, frozen=True, kw_only=True):
     `auth: {none: true}` it takes `believeAnybody`."""
     when_unreachable: Literal["refuse", "believe"] = "refuse"
     """What becomes of a hook while the registry cannot be asked: `refuse` has its sender come again (503), `believe`
-    takes it as it stands, and the registry is asked later. Not with `auth: {none: true}`."""
+    takes it as it stands, unless it may be an old one, and the registry is asked later. Not with `auth: {none: true}`.
+    """
     believe_anybody: bool = False
     """Must be true where nothing is secret and nothing verified: anybody who reaches the hook moves any tag of this
     registry to any digest, and so chooses what the cluster runs. For a lab."""
@@ -349,6 +351,11 @@ def _check(settings: Settings) -> None:
             raise SettingsError(f"{where}.name: {registry.name!r} is the name of registries[{other}] already")
         _check_auth(registry.auth, f"{where}.auth")
         _check_belief(registry, where)
+        if registry.auth.sns and registry.dialect != "aws-sns":
+            raise SettingsError(
+                f"{where}.dialect: expected aws-sns with auth.sns: its signature covers what SNS wrote, and nothing"
+                " that another dialect would read beside it"
+            )
         if registry.public_host and not registry.integrated:
             raise SettingsError(f"{where}.publicHost: only an integrated registry serves streams; set integrated: true")
     _check_workloads(settings.workloads)

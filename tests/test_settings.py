@@ -104,7 +104,8 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path, text: str) -> None:
     ids=lambda auth: next(iter(auth)),
 )
 def test_each_way_to_authenticate(auth: Any) -> None:
-    assert len(settings.parse(with_auth(auth), {}).registries) == 1
+    dialect = "aws-sns" if "sns" in auth else "auto"
+    assert len(settings.parse(with_team(auth=auth, dialect=dialect), {}).registries) == 1
 
 
 @pytest.mark.parametrize(
@@ -235,6 +236,9 @@ def test_each_way_to_authenticate(auth: Any) -> None:
             "registries[0].auth.oidc.claims[...]",
             "array",
             id="a list for a claim",
+        ),
+        pytest.param(
+            with_auth({"sns": {"topics": [TOPIC]}}), "registries[0].dialect", "aws-sns", id="SNS in another dialect"
         ),
         pytest.param(with_auth({"sns": {}}), "registries[0].auth.sns", "topics", id="SNS without topics"),
         pytest.param(with_auth({"sns": {"topics": []}}), "registries[0].auth.sns.topics", ">= 1", id="no topics"),
@@ -504,7 +508,7 @@ def test_what_is_not_verified_must_be_meant(changes: dict[str, Any]) -> None:
 
 
 def auth_of(given: Any) -> settings.Auth:
-    [team] = settings.parse(with_auth(given), {}).registries
+    [team] = settings.parse(with_team(auth=given, dialect="aws-sns" if "sns" in given else "auto"), {}).registries
     return team.auth
 
 

@@ -14,7 +14,7 @@ import asyncio
 import re
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from listener.core import pushes
@@ -27,12 +27,14 @@ from listener.core.streams import Repository, Source, Stream, StreamKey, is_name
 from listener.errors import Deferred, Unconfirmed
 from listener.flow.bookkeeper import Booked, Bookkeeper, Cause, Change, NotBooked
 from listener.flow.inquiry import Inquiry
-from listener.flow.questions import Questions, Recent
+from listener.flow.questions import Lasting, Questions, Recent
 from listener.flow.state import State
 from listener.flow.verification import Refused, Verification
 
 T = TypeVar("T")
 
+_AT_ONCE = 32
+_MOST_UNPROVEN = 100
 _ASK_SHARE = 0.6  # of the time that a sender waits, for all that its delivery asks
 _MISSED_SECONDS, _MOST_MISSED = 60.0, 1000
 _UNTAKEN_SECONDS, _MOST_UNTAKEN = 3600.0, 1000
@@ -47,7 +49,8 @@ class Origin:
     """A registry that may call us. `host` is how pull specs name it, `aliases` how it may call itself in its events.
 
     With `integrated`, its repository NAMESPACE/NAME is the stream NAME in NAMESPACE. With `verify`, it is asked about
-    what it says; with `believes_unverified`, what it says is believed while it cannot be asked.
+    what it says; with `believes_unverified`, what it says is believed while it cannot be asked. Unless it `is_proven`,
+    anybody may be its sender.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Origin:
     integrated: bool = False
     verify: bool = True
     believes_unverified: bool = False
+    is_proven: bool = True
 
     def calls_itself(self, host: str | None) -> bool:
         """Whether an event may name this host. One that names none speaks of the registry whose hook it came to."""
@@ -126,6 +130,7 @@ class Intake:
         self._meter = meter
         self._limit = history_limit
         self._namespaces = frozenset(namespaces)
+        self._lasting = Lasting(inquiry)
         self._missed = Recent(seconds=_MISSED_SECONDS, most=_MOST_MISSED)
         self._untaken = Recent(seconds=_UNTAKEN_SECONDS, most=_MOST_UNTAKEN)
 
@@ -138,7 +143,7 @@ class Intake:
         """
         ignored, refused = list(parsed.ignored), list(parsed.refused)
         wanted: dict[StreamKey, list[_Wanted]] = defaultdict(list)
-        for event in parsed.pushes:
+        for event in self._believable(origin, parsed.pushes, refused):
             what = f"push of {event.repository}:{event.tag}"
             if not origin.calls_itself(event.registry):
                 why = f"{event.registry} is neither host nor alias of registry {origin.name!r}; add it to its aliases"
@@ -157,7 +162,7 @@ class Intake:
             for target in targets:
                 wanted[target.stream].append(_Wanted(event, source, target))
         seconds = _ASK_SHARE * patience_seconds
-        async with Questions(self._inquiry, self._state, self._missed, seconds=seconds) as questions:
+        async with Questions(self._inquiry, self._lasting, self._state, self._missed, seconds=seconds) as questions:
             verification = Verification(questions, self._state, asks=origin.verify, believes=origin.believes_unverified)
             outcomes = await _all(self._take_for(key, each, verification, arrival) for key, each in wanted.items())
         moved: list[Moved] = []
@@ -179,6 +184,16 @@ class Intake:
         if moved:
             self._meter.stored(asyncio.get_running_loop().time() - arrival.received)
         return Receipt(tuple(moved), tuple(unchanged), tuple(ignored), tuple(refused))
+
+    @staticmethod
+    def _believable(origin: Origin, events: Sequence[PushEvent], refused: list[Remark]) -> Iterable[PushEvent]:
+        """Of who proved nothing, only that something was pushed; what it is, the registry says."""
+        if origin.is_proven or not origin.verify:
+            return events
+        if len(events) > _MOST_UNPROVEN:
+            why = f"of who proved nothing, {_MOST_UNPROVEN} pushes of a delivery are looked up; set a secret in auth"
+            refused.append(Remark(f"{len(events) - _MOST_UNPROVEN} pushes more", why))
+        return [replace(event, digest=None, timestamp=None) for event in events[:_MOST_UNPROVEN]]
 
     async def _take_for(
         self, key: StreamKey, wanted: Sequence[_Wanted], verification: Verification, arrival: Arrival
@@ -298,14 +313,25 @@ class Intake:
 
 
 async def _all(works: Iterable[Awaitable[T]]) -> Sequence[T | BaseException]:
-    """Do all at once, and return what each returned or raised. One alone, as is usual, needs no task."""
+    """Do all, so many at once, and return what each returned or raised. One alone, as is usual, needs no task."""
     found = list(works)
-    if len(found) != 1:
-        return await asyncio.gather(*found, return_exceptions=True)
-    try:
-        return [await found[0]]
-    except Exception as error:
-        return [error]
+    answers: list[T | BaseException] = [asyncio.CancelledError()] * len(found)
+    waiting = iter(enumerate(found))
+
+    async def work() -> None:
+        for number, each in waiting:
+            try:
+                answers[number] = await each
+            except Exception as error:
+                answers[number] = error
+
+    if len(found) == 1:
+        await work()
+    else:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(_AT_ONCE, len(found))):
+                workers.create_task(work())
+    return answers
 
 
 def _is_open(effect: Effect) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -50,6 +51,36 @@ class Recent:
         return True
 
 
+class Lasting:
+    """Questions by digest, which go on when their delivery has given up: its sender comes again, and finds the answer.
+
+    What a registry says of a digest stays true, so an answer is kept for a while.
+    """
+
+    def __init__(self, inquiry: Inquiry, *, seconds: float = 30, most: int = 200) -> None:
+        self._inquiry = inquiry
+        self._seconds = seconds
+        self._most = most
+        self._asked: dict[tuple[Source, Access], asyncio.Task[Described]] = {}
+
+    async def head(self, source: Source, access: Access) -> Described:
+        question = source, access
+        task = self._asked.get(question)
+        if task is None:
+            if len(self._asked) >= self._most:
+                return await self._inquiry.head(source.reference, access)
+            task = asyncio.create_task(self._inquiry.head(source.reference, access), name=f"question about {source}")
+            self._asked[question] = task
+            task.add_done_callback(partial(self._answered, question))
+        return await asyncio.shield(task)
+
+    def _answered(self, question: tuple[Source, Access], task: asyncio.Task[Described]) -> None:
+        if task.cancelled() or task.exception():
+            del self._asked[question]
+        else:
+            asyncio.get_running_loop().call_later(self._seconds, self._asked.pop, question)
+
+
 class Questions:
     """Use as a context manager: what is still being asked at its end is given up.
 
@@ -58,8 +89,9 @@ class Questions:
     if there is none, or none in time.
     """
 
-    def __init__(self, inquiry: Inquiry, state: State, missed: Recent, *, seconds: float) -> None:
+    def __init__(self, inquiry: Inquiry, lasting: Lasting, state: State, missed: Recent, *, seconds: float) -> None:
         self._inquiry = inquiry
+        self._lasting = lasting
         self._state = state
         self._missed = missed
         self._seconds = seconds
@@ -114,7 +146,12 @@ class Questions:
         while True:
             pause = next(pauses, _PAUSES[-1])
             try:
-                return await self._in_time(source, self._inquiry.head(source.reference, access))
+                asking = (
+                    self._lasting.head(source, access)
+                    if source.digest
+                    else self._inquiry.head(source.reference, access)
+                )
+                return await self._in_time(source, asking)
             except RegistryRefused as error:
                 if error.reason != Problem.NOT_FOUND:
                     raise

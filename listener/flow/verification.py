@@ -79,9 +79,8 @@ class Verification:
         """Return the push with the answer to what its effect asks for. In a later `turn` tags are looked up anew."""
         if effect not in (Effect.UNSEEN, Effect.UNSURE):
             return push
-        believed = replace(push, is_there=True, is_sure=effect is Effect.UNSURE)
         if not self._asks:
-            return believed
+            return replace(push, is_there=True, is_sure=effect is Effect.UNSURE)
         try:
             if effect is Effect.UNSEEN:
                 return await self._seen(key, push)
@@ -89,10 +88,11 @@ class Verification:
         except RegistryRefused as error:
             return self._refused(key, _by_digest(push) if effect is Effect.UNSEEN else push.source, error)
         except (RegistryUnavailable, ClusterError) as error:
-            if not self._believes:
+            # What may be an old push is not believed: it would move a tag backwards.
+            if not self._believes or effect is Effect.UNSURE:
                 raise self._unconfirmed(push.source, error) from error
             log.info("hook.believed", source=str(push.source), digest=push.followed, reason=str(error))
-            return believed
+            return replace(push, is_there=True)
 
     async def _seen(self, key: StreamKey, push: Push) -> Push:
         described = await self._questions.head(key, push.tag, _by_digest(push))

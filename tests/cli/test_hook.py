@@ -338,6 +338,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TEAM_SECRET", SECRET)
     file = tmp_path / "settings.yaml"
     registries = [{"name": name, "host": HOST, "auth": auth} for name, auth in AUTH.items()]
+    next(registry for registry in registries if registry["name"] == "sns")["dialect"] = "aws-sns"
     registries[0] |= {"aliases": ["registry.internal:5000"]}
     registries.append({"name": "own", "host": HOST, "auth": {"none": True}, "integrated": True})
     registries.append({"name": "harbor", "host": HOST, "auth": AUTH["bearer"], "dialect": "harbor"})
@@ -358,7 +359,7 @@ BASIC = base64.b64encode(b"robot:" + SECRET.encode()).decode()
         pytest.param("header", ("--header", f"X-Token: {SECRET}"), "header: accepted", id="header"),
         pytest.param("query", ("--query", f"token={SECRET}"), "query: accepted", id="query"),
         pytest.param("oidc", (), "oidc: not checked offline", id="oidc"),
-        pytest.param("sns", (), "sns: not checked offline", id="sns"),
+        pytest.param("sns", ("--dialect", "distribution"), "sns: not checked offline", id="sns"),
         pytest.param("none", (), "none: accepted, as anybody's would be", id="none"),
         pytest.param("missing", (), "bearer: not checked (secretFile /nowhere/secret cannot be read", id="no secret"),
     ],

@@ -711,6 +711,11 @@ async def test_raw_delivery_is_refused_and_told_how_to_switch_it_off(stage: Stag
     assert "switch raw message delivery off" in why
 
 
+async def test_what_is_compressed_is_refused_for_something_else_is_signed(stage: Stage, fetch: Fetching) -> None:
+    stage.certify(certificate())
+    assert "Content-Encoding" in await refused(sns(fetch), posted(GOOD, **{"content-encoding": "deflate"}))
+
+
 FOREIGN: Final = [
     pytest.param(f"http://{SNS}/a.pem", id="without TLS"),
     pytest.param(f"http://{SNS}:443/a.pem", id="without TLS, at its port"),

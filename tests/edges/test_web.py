@@ -29,8 +29,8 @@ async def test_a_delivery_reaches_the_handler_and_its_answer_says_what_became_of
         other = Moved(StreamKey("shop", "web"), "v1", DIGEST)
         return Receipt((MOVED,), (other,), (remark,), (Remark("push of x", "no"),))
 
-    async with door(take) as team:
-        status, body, headers = await team.post()
+    async with door(take, scheme=authentication.Bearer()) as team:
+        status, body, headers = await team.post(headers={**JSON, **BEARER})
         [(parsed, arrival)] = team.taken
     assert status == 200
     assert headers["Content-Type"].startswith("application/json")
@@ -44,6 +44,22 @@ async def test_a_delivery_reaches_the_handler_and_its_answer_says_what_became_of
         "refused": [{"what": "push of x", "why": "no"}],
     }
     assert team.meter.labels == [("team", "refused")]
+
+
+async def test_an_open_door_tells_strangers_no_more_than_they_said() -> None:
+    async with door() as team:
+        _, body, _ = await team.post()
+    assert body["moved"] == [{"tag": "latest"}]
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 5000, b'{"a":' * 2000, b'"\xff"', b"\xff\xfe", b"", b"{}"], ids=lambda body: str(body[:6])
+)
+async def test_garbage_in_no_dialect_is_400(body: bytes) -> None:
+    async with door() as team:
+        status, answer, _ = await team.post(body)
+    assert status == 400
+    assert answer["error"].startswith("the body is ")
 
 
 async def test_each_delivery_has_an_id_of_its_own_and_one_closing_line_with_counts() -> None:

@@ -312,14 +312,31 @@ async def test_one_hook_has_only_so_many_deliveries_under_way_and_the_others_pas
 
 
 async def test_only_so_many_bodies_are_read_of_whom_nobody_knows() -> None:
-    limits = Limits(readers=3, readers_per_hook=3, readers_per_source=2)
+    limits = Limits(readers_per_hook=3, readers_per_source=2)
     head = HEAD + b"Content-Length: 100\r\n"
     async with door(scheme=SIGNED, limits=limits, proxies=["127.0.0.1/32"]) as team, _reading(team, head, 2):
         assert (await asyncio.wait_for(team.raw(head + b"\r\n", then_hang_up=False), 5)).startswith(b"HTTP/1.1 429 ")
         forwarded = {**signature(ENVELOPE), "X-Forwarded-For": "192.0.2.7"}
         assert (await team.post(headers=forwarded))[0] == 200
-        async with _reading(team, head.replace(b"team", b"other"), 1):
-            assert (await team.post(headers=forwarded))[0] == 429  # three in all
+        async with _reading(team, head.replace(b"\r\n", b"\r\nX-Forwarded-For: 192.0.2.8\r\n", 1), 1):
+            slow = head + b"X-Forwarded-For: 192.0.2.9\r\n\r\n"
+            assert (await asyncio.wait_for(team.raw(slow, then_hang_up=False), 5)).startswith(b"HTTP/1.1 429 ")
+            # Neither who comes with its body at once has to wait for a place, nor who comes to another hook.
+            assert (await team.raw(_at_once(), then_hang_up=False)).startswith(b"HTTP/1.1 200 ")
+            assert (await team.post(headers=forwarded, name="other"))[0] == 200
+
+
+def _at_once() -> bytes:
+    signed = "".join(f"{name}: {value}\r\n" for name, value in signature(ENVELOPE).items() if name != "Content-Type")
+    return HEAD + f"{signed}Content-Length: {len(ENVELOPE)}\r\n\r\n".encode() + ENVELOPE
+
+
+async def test_what_strangers_say_and_nobody_confirms_is_counted_as_refused() -> None:
+    async def take(_parsed: Parsed, _arrival: Arrival) -> Receipt:
+        return Receipt(refused=(Remark("push of x", "the registry does not have it"),))
+
+    async with door(take, limits=SHORT) as team:
+        assert [(await team.post())[0] for _ in range(5)] == [200, 200, 200, 429, 429]
 
 
 @asynccontextmanager

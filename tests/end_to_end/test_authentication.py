@@ -79,7 +79,7 @@ def registries(folder: Path) -> list[dict[str, Any]]:
     oidc = {"issuer": "https://127.0.0.1:1/issuer", "audience": "us", "claims": {"sub": "ci"}}
     found += [
         {"name": "oidc", "host": "oidc.example.com", "auth": {"oidc": oidc}},
-        {"name": "sns", "host": "sns.example.com", "auth": {"sns": {"topics": [TOPIC]}}},
+        {"name": "sns", "host": "sns.example.com", "dialect": "aws-sns", "auth": {"sns": {"topics": [TOPIC]}}},
     ]
     return found
 

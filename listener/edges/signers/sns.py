@@ -67,6 +67,8 @@ class SnsGate:
         """Raises Unauthenticated, or SignerUnavailable if the certificate cannot be had."""
         if delivery.headers.get("x-amz-sns-rawdelivery", "").strip().lower() == "true":
             raise self._refused(_RAW)
+        if delivery.headers.get("content-encoding", "identity") != "identity":
+            raise self._refused("it has a Content-Encoding, so that what is signed is not what would be read")
         message = self._read(delivery.body)
         if message.get("TopicArn") not in self._topics:
             raise self._refused("it is of no topic in `auth.sns.topics`")

@@ -120,7 +120,9 @@ class Hooks:
         self._sources = Sources(proxies)
         self._refused = Refused(limits, clock)
         self._deliveries = Places("deliveries", limits.deliveries, limits.deliveries_per_hook)
-        self._readers = Places("bodies", limits.readers, limits.readers_per_hook, limits.readers_per_source)
+        # Each hook has its own: who holds those of one keeps nobody from another.
+        readers = limits.readers_per_hook * len(hooks)
+        self._readers = Places("bodies", readers, limits.readers_per_hook, limits.readers_per_source)
         self._log = RefusalLog(clock)
         self._numbers = itertools.count()
         self._told: set[tuple[str, str]] = set()
@@ -171,6 +173,7 @@ class Hooks:
         except Limited as error:
             return self._defer(visit, 429, "limited", str(error), error.retry_after_seconds)
         except Deferred as error:
+            self._charge(visit)
             reason = f"not stored, deliver again: {error}"
             return self._defer(visit, 503, "unavailable", reason, error.retry_after_seconds)
         except Exception:
@@ -189,6 +192,11 @@ class Hooks:
         if error.status == 405:
             response.headers["Allow"] = "POST, OPTIONS"
         return response, outcome
+
+    def _charge(self, visit: _Visit) -> None:
+        """What a stranger sends to an open hook, and nobody confirms, counts as refused: to ask about it costs."""
+        if visit.hook and visit.hook.is_open:
+            self._refused.spend(self._source(visit), visit.label)
 
     def _defer(self, visit: _Visit, status: int, outcome: str, reason: str, seconds: float | None) -> _Answer:
         self._log.note("hook.deferred", self._source(visit), visit.label, outcome, status=status, reason=reason)
@@ -239,15 +247,19 @@ class Hooks:
         source = self._source(visit)
         if self._refused.is_out(source, visit.label):
             raise self._refused.limited()
-        self._readers.enter(visit.label, source)
-        try:
-            delivery = Delivery(headers, query, await bodies.read(visit.request, self._limits))
-            if hook.gate.needs_body:
-                await hook.gate.admit(delivery)
-                visit.is_proven = True
-            return delivery
-        finally:
-            self._readers.leave(visit.label, source)
+        if visit.request.content.is_eof():  # nothing is waited for
+            body = await bodies.read(visit.request, self._limits)
+        else:
+            self._readers.enter(visit.label, source)
+            try:
+                body = await bodies.read(visit.request, self._limits)
+            finally:
+                self._readers.leave(visit.label, source)
+        delivery = Delivery(headers, query, body)
+        if hook.gate.needs_body:
+            await hook.gate.admit(delivery)
+            visit.is_proven = True
+        return delivery
 
     async def _delivered(self, visit: _Visit, hook: Hook, delivery: Delivery) -> _Answer:
         if encoding := delivery.headers.get("content-encoding"):
@@ -257,11 +269,13 @@ class Hooks:
             parsed = await _confirmed(hook, parsed)
         if parsed.pushes or not (parsed.reply or parsed.confirm):
             receipt = await hook.take(parsed, visit.arrival, dialect.patience_seconds)
+            if receipt.refused:
+                self._charge(visit)
         else:
             receipt = Receipt(ignored=parsed.ignored, refused=parsed.refused)
         outcome = "handshake" if (parsed.reply or parsed.confirm) and not receipt.refused else receipt.outcome
         self._log_answered(visit, receipt, outcome)
-        answer = parsed.reply or _report(receipt, visit.arrival)
+        answer = parsed.reply or _report(receipt, visit.arrival, _tag_only if hook.is_open else _tag)
         return web.Response(body=_encode(answer), content_type=JSON), outcome
 
     def _parsed(self, hook: Hook, delivery: Delivery) -> tuple[Dialect, Parsed]:
@@ -370,18 +384,20 @@ def _looks_like(hook: Hook, other: Dialect) -> str:
 def _unrecognised(body: bytes) -> str:
     try:
         msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return f"the body is no JSON: {error}"
+    except RecursionError:
+        return "the body is nested too deeply"
     known = ", ".join(dialects.DIALECTS)
     return f"the body is written in no dialect we know ({known}); if it is one of them, set the registry's `dialect`"
 
 
-def _report(receipt: Receipt, arrival: Arrival) -> Mapping[str, object]:
+def _report(receipt: Receipt, arrival: Arrival, tag: Callable[[Moved], Mapping[str, str]]) -> Mapping[str, object]:
     return {
         "delivery": arrival.delivery_id,
         "outcome": receipt.outcome,
-        "moved": [_tag(m) for m in receipt.moved],
-        "unchanged": [_tag(m) for m in receipt.unchanged],
+        "moved": [tag(m) for m in receipt.moved],
+        "unchanged": [tag(m) for m in receipt.unchanged],
         "ignored": _remarks(receipt.ignored),
         "refused": _remarks(receipt.refused),
     }
@@ -401,6 +417,11 @@ def _tag(moved: Moved) -> Mapping[str, str]:
         "tag": moved.tag,
         "digest": moved.digest,
     }
+
+
+def _tag_only(moved: Moved) -> Mapping[str, str]:
+    """For strangers, who need not learn what follows a repository, nor what is in it."""
+    return {"tag": moved.tag}
 
 
 def _error(status: int, message: str, visit: _Visit) -> web.Response:

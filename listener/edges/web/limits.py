@@ -34,7 +34,8 @@ _BUSY_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one process takes. With all places taken and bodies at their limit that is some 300 MiB."""
+    """What one process takes. With all places taken and bodies at their limit that is some 250 MiB, and 32 MiB for each
+    hook whose bodies must be read to learn whose they are."""
 
     refused_burst: int = 100
     refused_per_second: float = 10
@@ -42,10 +43,9 @@ class Limits:
     deliveries: int = 250
     deliveries_per_hook: int = 150
     """Deliveries under way. One registry's leave room for the others'."""
-    readers: int = 64
     readers_per_hook: int = 32
     readers_per_source: int = 16
-    """Bodies that are read of whom nobody knows yet; `readers_per_source` at one hook."""
+    """Bodies that are waited for, of whom nobody knows yet; `readers_per_source` at one hook."""
     connections_per_source: int = 256
     head_seconds: float = 10
     """From the connection to the end of its first request's headers."""
