@@ -264,7 +264,7 @@ class Service:
         origin = Origin(
             registry.name,
             registry.host,
-            frozenset(registry.aliases),
+            frozenset(name for name in (*registry.aliases, registry.public_host) if name),
             registry.integrated,
             registry.verify,
             believes_unverified=registry.when_unreachable == "believe",

@@ -266,11 +266,17 @@ async def test_how_images_are_imported_reaches_the_service(helm: Path, tmp_path:
 async def test_how_a_registry_proves_itself_reaches_the_service(
     helm: Path, tmp_path: Path, auth: dict[str, Any]
 ) -> None:
-    team = TEAM | {"auth": auth, "whenUnreachable": "believe"}
+    dialect = "aws-sns" if "sns" in auth else "auto"
+    team = TEAM | {"auth": auth, "dialect": dialect, "whenUnreachable": "believe"}
     lab = OPEN | {"verify": False, "believeAnybody": True}
     found = settings_of(await render(helm, tmp_path, {"settings": {"registries": [team, lab]}})).registries
     assert found == settings.parse({"registries": [team, lab]}, {}).registries
     assert (found[0].when_unreachable, found[1].believe_anybody) == ("believe", True)
+
+
+async def test_the_proxies_in_front_of_the_hooks_are_known_to_the_service(helm: Path, tmp_path: Path) -> None:
+    found = settings_of(await render(helm, tmp_path, {"trustedProxies": ["10.0.0.0/8"]}))
+    assert found.listen.proxies == ("10.0.0.0/8",)
 
 
 async def test_named_namespaces_are_all_that_the_rights_reach(helm: Path, tmp_path: Path) -> None:

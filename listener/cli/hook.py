@@ -239,6 +239,9 @@ def _explain(
 def _unrecognised(delivery: Delivery) -> str:
     """Say what was looked at, and which header may be missing."""
     found = payload.peek(delivery)
+    if found is None and not payload.form(delivery):
+        body = "the body is no JSON" if delivery.body.strip() else "the body is empty"
+        return f"{body}, and the service answers 400; save it as its sender's delivery page shows it"
     if isinstance(found, dict):
         keys = [events.printable(key, 40) for key in list(found)[:8]]
         body = f"a JSON object with {', '.join(keys)}" if keys else "an empty JSON object"

@@ -29,9 +29,14 @@ def envelope(delivery: Delivery) -> Parsed:
 
     Raises `MalformedDelivery` if the body is no envelope; a bad event inside one is refused alone.
     """
-    found = payload.json_object(delivery, 'a JSON object {"events": [...]}').get("events")
+    body = payload.json_object(delivery, 'a JSON object {"events": [...]}')
+    found = body.get("events")
     findings = Findings()
     if found is None:
+        if body and "events" not in body:
+            findings.ignore(
+                "the delivery", 'it has no "events": it is another product\'s, or its dialect is set wrongly'
+            )
         return findings.parsed()
     if not isinstance(found, list):
         raise MalformedDelivery('"events" must be a list of events')

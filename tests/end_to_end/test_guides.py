@@ -84,10 +84,11 @@ async def test_distribution_s_guide_makes_a_real_registry_call_us(
 
 
 @pytest.mark.parametrize(
-    ("kind", "auth"),
+    ("dialect", "kind", "auth"),
     [
-        pytest.param("sh", None, id="signed"),
-        pytest.param("sh bearer", {"bearer": {"secretEnv": "TEAM_SECRET"}}, id="bearer"),
+        pytest.param("generic", "sh", None, id="signed"),
+        pytest.param("generic", "sh bearer", {"bearer": {"secretEnv": "TEAM_SECRET"}}, id="bearer"),
+        pytest.param("cloudevents", "sh", None, id="CloudEvent"),
     ],
 )
 async def test_the_line_of_curl_moves_a_tag(
@@ -96,13 +97,14 @@ async def test_the_line_of_curl_moves_a_tag(
     docker_registry: Callable[..., DockerRegistry],
     skopeo: Skopeo,
     tmp_path: Path,
+    dialect: str,
     kind: str,
     auth: dict[str, Any] | None,
 ) -> None:
     namespace, port = await cluster.namespace("guide"), free_port()
     real = docker_registry()
     await create_stream(api, namespace, real.host)
-    (ours,) = settings("generic", tmp_path, real.host)
+    (ours,) = settings(dialect, tmp_path, real.host)
     found = ours | ({"auth": auth} if auth else {})
     async with serve(cluster, tmp_path, registries=[found], namespaces=[namespace], hooks_port=port) as listener:
         await listener.ready()
@@ -110,6 +112,6 @@ async def test_the_line_of_curl_moves_a_tag(
         image = make_image(namespace)
         await skopeo.push(image, f"{real.host}/team/web:v1")
         variables = (f"URL=http://127.0.0.1:{port}/hooks/team", f"SECRET={SECRET}")
-        answer = await run("env", *variables, "sh", "-euc", block("generic", kind))
+        answer = await run("env", *variables, "sh", "-euc", block(dialect, kind))
         assert '"outcome":"moved"' in answer
         assert await api.history(namespace, "web", "v1") == [image.digest]

@@ -291,7 +291,7 @@ class Hooks:
             if other is None:
                 raise
             raise MalformedDelivery(f"{_looks_like(hook, other)}: {error}") from error
-        if parsed == _NOTHING and (other := _other(hook.dialect, delivery)):
+        if not (parsed.pushes or parsed.reply or parsed.confirm) and (other := _other(hook.dialect, delivery)):
             told = (hook.name, other.name)
             if told not in self._told:
                 self._told.add(told)
@@ -308,6 +308,8 @@ class Hooks:
             unchanged=len(receipt.unchanged),
             ignored=len(receipt.ignored),
             refused=len(receipt.refused),
+            # Most senders show nobody the answer.
+            **({"why": receipt.ignored[0].why} if outcome == "ignored" and receipt.ignored else {}),
             seconds=round(asyncio.get_running_loop().time() - visit.arrival.received, 4),
         )
 
@@ -316,7 +318,7 @@ class Hooks:
         return self._sources.of(visit.request.remote or "", ",".join(forwarded))
 
 
-_NOTHING: Final = Parsed()
+_LIKE_DISTRIBUTION: Final = frozenset({"gitlab", "openshift"})
 _OUTCOMES: Final = {
     401: "unauthenticated",
     404: "unknown",
@@ -373,7 +375,9 @@ async def _confirmed(hook: Hook, parsed: Parsed) -> Parsed:
 def _other(own: Dialect, delivery: Delivery) -> Dialect | None:
     """The dialect that a delivery is written in, if it is not the one that its registry is set to."""
     found = dialects.detect(delivery)
-    return found if found and found.name != own.name else None
+    if found is None or found.name == own.name:
+        return None
+    return None if found.name == "distribution" and own.name in _LIKE_DISTRIBUTION else found
 
 
 def _looks_like(hook: Hook, other: Dialect) -> str:
