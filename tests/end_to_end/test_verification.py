@@ -53,7 +53,14 @@ async def test_a_thousand_tag_moves_in_a_row_end_where_the_real_registry_is(
     settings = [registry(real.host, integrated=True, insecure=True)]
     async with (
         aiohttp.ClientSession() as session,
-        serve(cluster, tmp_path, registries=settings, namespaces=[namespace], hooks_port=port) as listener,
+        serve(
+            cluster,
+            tmp_path,
+            registries=settings,
+            namespaces=[namespace],
+            hooks_port=port,
+            history={"limit": 15},  # every write stores all of it
+        ) as listener,
     ):
         await listener.ready()
         await push(session, real.url, repository, "base", base)
@@ -78,7 +85,7 @@ async def test_a_thousand_tag_moves_in_a_row_end_where_the_real_registry_is(
         for tag, found in histories.items():
             numbers = [pushed[tag].index(digest) for digest in found]
             assert numbers == sorted(set(numbers), reverse=True), f"{tag}: not in the order of pushes"
-            assert len(numbers) > 10  # those are left out that the importer overtook
+            assert len(numbers) > 5  # those are left out that the importer overtook
         await eventually(is_confirmed, what="the tag was looked up after its hook")
         for tag in TAGS:
             assert await api.history(namespace, "web", tag) == histories[tag]
