@@ -20,6 +20,7 @@ from listener.core import authentication, tracking
 from listener.core.events import Parsed
 from listener.core.hosts import HostPolicy
 from listener.core.manifests import Platform
+from listener.core.origins import Origin
 from listener.core.polling import Bounds
 from listener.core.receipts import Arrival, Receipt
 from listener.core.streams import Serving, Stream
@@ -35,7 +36,7 @@ from listener.flow.bookkeeper import Bookkeeper
 from listener.flow.fanout import FanOut
 from listener.flow.importer import Importer, Known
 from listener.flow.inquiry import Inquiry, PullSecrets
-from listener.flow.intake import Intake, Origin
+from listener.flow.intake import Intake
 from listener.flow.ledger import Ledger, opening
 from listener.flow.reconciler import Reconciler
 from listener.flow.recorder import Recorder

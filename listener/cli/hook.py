@@ -20,7 +20,7 @@ from listener.cli.streams import CommandFailed, line, settings_of
 from listener.core import authentication, events, pushes
 from listener.core.authentication import Basic, Bearer, Header, Open, Query, Scheme, Signature
 from listener.core.events import Delivery, Parsed, PushEvent, Remark
-from listener.core.streams import is_namespace
+from listener.core.origins import Origin
 from listener.dialects import DIALECTS, Dialect, detect, payload
 from listener.edges.secrets import Secret
 from listener.errors import MalformedDelivery, SettingsError
@@ -28,7 +28,6 @@ from listener.errors import MalformedDelivery, SettingsError
 if TYPE_CHECKING:
     from listener.settings import Registry, Settings
 
-_STREAM_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 _SIGNED_TOKEN = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}", re.ASCII)
 _SECRET_NAME = re.compile(
     r"(?:.*[-_.])?(?:token|secret|auth|authorization|password|signature|signature-256|api-?key|code|key)", re.IGNORECASE
@@ -338,24 +337,15 @@ def _secrets(registry: Registry) -> tuple[bytes, ...]:
 
 
 def _at_home(parsed: Parsed, registry: Registry, namespaces: Sequence[str]) -> Parsed:
-    """What is left of the pushes at a registry's hook. In the words of `flow.intake`, which has the last word."""
-    hosts = (None, registry.host, *registry.aliases)
+    """What is left of the pushes at a registry's hook."""
+    names = frozenset(name for name in (*registry.aliases, registry.public_host) if name)
+    origin = Origin(registry.name, registry.host, names, registry.integrated, registry.verify)
     kept: list[PushEvent] = []
     refused = list(parsed.refused)
     for push in parsed.pushes:
-        why = ""
-        if push.registry not in hosts:
-            why = f"{push.registry} is neither host nor alias of registry {registry.name!r}; add it to its aliases"
-        elif push.digest is None and not registry.verify:
-            why = f"it names no digest, and registry {registry.name!r} is not to be asked for it (verify: false)"
-        elif registry.integrated:
-            namespace, _, name = push.repository.partition("/")
-            if not (is_namespace(namespace) and _STREAM_NAME.fullmatch(name)):
-                why = (
-                    f"in integrated registry {registry.name!r} repositories are NAMESPACE/NAME, as Kubernetes names go"
-                )
-            elif namespaces and namespace not in namespaces:
-                why = f"namespace {namespace} is not among the `namespaces` of the settings"
+        why = origin.complaint(push)
+        if why is None and registry.integrated and isinstance(own := origin.own_stream(push, namespaces), str):
+            why = own
         if why:
             refused.append(Remark(f"push of {push.repository}:{push.tag}", why))
         else:

@@ -11,7 +11,6 @@ registry has put the tag.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,10 +19,11 @@ from typing import Protocol, TypeVar
 from listener.core import pushes
 from listener.core.events import Parsed, PushEvent, Remark
 from listener.core.notices import Notice, Reason, about_stream
+from listener.core.origins import Origin
 from listener.core.pushes import CLOCKS_APART, Effect, Push
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.core.references import Reference
-from listener.core.streams import Repository, Source, Stream, StreamKey, is_namespace
+from listener.core.streams import Repository, Source, Stream, StreamKey
 from listener.errors import Deferred, Unconfirmed
 from listener.flow.bookkeeper import Booked, Bookkeeper, Cause, Change, NotBooked
 from listener.flow.inquiry import Inquiry
@@ -39,31 +39,6 @@ _ASK_SHARE = 0.6  # of the time that a sender waits, for all that its delivery a
 _MISSED_SECONDS, _MOST_MISSED = 60.0, 1000
 _UNTAKEN_SECONDS, _MOST_UNTAKEN = 3600.0, 1000
 _TURNS = 3  # to judge a push by a history that others change meanwhile
-
-# What Kubernetes takes as the name of a custom resource.
-_STREAM_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A registry that may call us. `host` is how pull specs name it, `aliases` how it may call itself in its events.
-
-    With `integrated`, its repository NAMESPACE/NAME is the stream NAME in NAMESPACE. With `verify`, it is asked about
-    what it says; with `believes_unverified`, what it says is believed while it cannot be asked. Unless it `is_proven`,
-    anybody may be its sender.
-    """
-
-    name: str
-    host: str
-    aliases: frozenset[str] = frozenset()
-    integrated: bool = False
-    verify: bool = True
-    believes_unverified: bool = False
-    is_proven: bool = True
-
-    def calls_itself(self, host: str | None) -> bool:
-        """Whether an event may name this host. One that names none speaks of the registry whose hook it came to."""
-        return host is None or host == self.host or host in self.aliases
 
 
 class Meter(Protocol):
@@ -145,12 +120,7 @@ class Intake:
         wanted: dict[StreamKey, list[_Wanted]] = defaultdict(list)
         for event in self._believable(origin, parsed.pushes, refused):
             what = f"push of {event.repository}:{event.tag}"
-            if not origin.calls_itself(event.registry):
-                why = f"{event.registry} is neither host nor alias of registry {origin.name!r}; add it to its aliases"
-                refused.append(Remark(what, why))
-                continue
-            if event.digest is None and not origin.verify:
-                why = f"it names no digest, and registry {origin.name!r} is not to be asked for it (verify: false)"
+            if why := origin.complaint(event):
                 refused.append(Remark(what, why))
                 continue
             source = _source(origin, event)
@@ -288,17 +258,15 @@ class Intake:
         }
         remark = None
         if origin.integrated:
-            namespace, _, name = event.repository.partition("/")
-            if not (is_namespace(namespace) and _STREAM_NAME.fullmatch(name)):
-                why = f"in integrated registry {origin.name!r} repositories are NAMESPACE/NAME, as Kubernetes names go"
-                remark = Remark(f"push of {event.repository}:{event.tag}", why)
-            elif self._namespaces and namespace not in self._namespaces:
-                why = f"namespace {namespace} is not among the `namespaces` of the settings"
-                remark = Remark(f"push of {event.repository}:{event.tag}", why)
+            own = origin.own_stream(event, self._namespaces)
+            if isinstance(own, str):
+                remark = Remark(f"push of {event.repository}:{event.tag}", own)
             else:
-                own = StreamKey(namespace, name), event.tag
-                known = targets.get(own)
-                targets[own] = _Target(*own, known.name if known else f"{origin.host}/{event.repository}", create=True)
+                place = own, event.tag
+                known = targets.get(place)
+                targets[place] = _Target(
+                    *place, known.name if known else f"{origin.host}/{event.repository}", create=True
+                )
         return sorted(targets.values()), None if targets else remark
 
     def _tell_refused(self, key: StreamKey, outcome: _Outcome) -> list[Remark]:

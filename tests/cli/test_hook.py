@@ -692,3 +692,13 @@ async def test_the_service_answers_what_explain_foretold(
         assert answer["ignored"] == explained["ignored"]
         refusal = (await run("hook", "send", file, "--url", f"{listener.hooks}/hooks/team")).refusal
         assert refusal.startswith("the service answers 401: ")
+
+
+def test_the_public_name_of_an_integrated_registry_is_its_own(
+    tmp_path: Path, save: Save, explain: Callable[..., Done]
+) -> None:
+    file = tmp_path / "public.yaml"
+    team = {"name": "team", "host": "registry.internal", "integrated": True, "publicHost": HOST, "auth": {"none": True}}
+    file.write_text(yaml.safe_dump({"registries": [team]}))
+    done = explain(save(PUSH), "--registry", "team", "--config", file, "-o", "json")
+    assert [push["registry"] for push in done.document["pushes"]] == [HOST]

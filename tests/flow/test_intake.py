@@ -13,6 +13,7 @@ import pytest
 from listener.core.events import Parsed, PushEvent, Remark
 from listener.core.manifests import OCI_INDEX, Child, Platform
 from listener.core.notices import Reason
+from listener.core.origins import Origin
 from listener.core.outcomes import End, Outcome
 from listener.core.receipts import Receipt
 from listener.core.streams import Source, SpecTag, Stream, StreamKey
@@ -20,7 +21,7 @@ from listener.core.workloads import WorkloadKey
 from listener.errors import ClusterUnavailable, RegistryError, RegistryRefused, RegistryUnavailable, Unconfirmed
 from listener.flow.bookkeeper import Bookkeeper
 from listener.flow.inquiry import Inquiry, PullSecrets
-from listener.flow.intake import Intake, Origin
+from listener.flow.intake import Intake
 from listener.flow.state import State
 from tests.flow.fakes import (
     REPOSITORY,
