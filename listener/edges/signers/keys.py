@@ -155,7 +155,7 @@ def _key(found: dict[str, object]) -> jwt.PyJWK | None:
     try:
         key = jwt.PyJWK(found)
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError, NotImplementedError):
-        return None
+        return None  # the last is what the library raises for a key whose `alg` is "none"
     if key.algorithm_name not in _ALGORITHMS:
         return None
     public = key.key
