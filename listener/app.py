@@ -406,7 +406,12 @@ async def connect(settings: Settings, *, kubeconfig: str | None, context: str | 
     """The cluster, with a connection for each watch and each patch that may be under way, and some for the rest."""
     watches = (1 + len(settings.kinds())) * max(1, len(settings.namespaces))
     connections = watches + 2 * settings.fan_out.max_in_flight + 16
-    return await Cluster.connect(kubeconfig=kubeconfig, context=context, max_connections=connections)
+    return await Cluster.connect(
+        kubeconfig=kubeconfig,
+        context=context,
+        max_connections=connections,
+        with_lookups=settings.lookup.enabled,
+    )
 
 
 def _registries(settings: Settings, pace: PerHost | None = None) -> Registries:

@@ -30,6 +30,10 @@ class InvalidManifest(ListenerError, ValueError):
     """Bytes that are no image index. The message says what was expected, and where."""
 
 
+class InvalidCertificate(ListenerError, ValueError):
+    """A certificate, or the key to it, that cannot be used. The message says why, and holds neither."""
+
+
 class BadInput(ListenerError):
     """A request that can never be taken as it is.
 
@@ -41,6 +45,10 @@ class BadInput(ListenerError):
 
 class MalformedDelivery(BadInput):
     """The body is not what its dialect sends: no JSON, or not the documented envelope."""
+
+
+class MalformedReview(BadInput):
+    """The body is no AdmissionReview that can be answered."""
 
 
 class IncompleteDelivery(BadInput):

@@ -30,6 +30,9 @@ Topic = Annotated[
     str,
     msgspec.Meta(pattern=r"^arn:aws(-[a-z]+)*:sns:[a-z]{2}(-[a-z]+)+-[0-9]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?$"),
 ]
+NamespacedName = Annotated[
+    str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
+]
 Host = Annotated[str, msgspec.Meta(pattern=r"^(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?)(:[0-9]{1,5})?$")]
 
 
@@ -44,6 +47,8 @@ class Listen(_Section, frozen=True, kw_only=True):
     """POST /hooks/NAME."""
     monitoring: str = "0.0.0.0:8081"
     """/livez /readyz /healthz /metrics. Not meant for the outside."""
+    admission: str = "0.0.0.0:8443"
+    """POST /lookup over TLS, for the API server; only with `lookup.enabled`."""
     proxies: tuple[str, ...] = ()
     """The networks, as 10.0.0.0/8, of the proxies in front of the hooks. Their X-Forwarded-For says who calls us, and
     limits are by who calls; with a proxy that is not named here, all its callers share one limit."""
@@ -246,6 +251,24 @@ class WorkloadKind(_Section, frozen=True, kw_only=True):
     """What its resource is called in paths; null: as the cluster's discovery says."""
 
 
+class Lookup(_Section, frozen=True, kw_only=True):
+    """Whether images of pod specs may name stream tags (`ruby:2.7`), and the certificate of the webhook for that.
+
+    With `secret` the certificate is our own, with `cert_file` and `key_file` somebody else's; exactly one of the two.
+    """
+
+    enabled: bool = False
+    secret: NamespacedName | None = None
+    """The Secret, as NAMESPACE/NAME, that our certificate and its authority are kept in. It must exist, be it empty."""
+    hosts: tuple[Text, ...] = ()
+    """What the API server calls us, names or addresses: our certificate is for these."""
+    webhook: Text | None = None
+    """The MutatingWebhookConfiguration that gets the authority's certificate (caBundle), with `secret`."""
+    cert_file: str | None = None
+    """A certificate in PEM, with those it needs to be trusted. Read again when it changes, as its key is."""
+    key_file: str | None = None
+
+
 class Logging(_Section, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
@@ -262,6 +285,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     """More kinds that are followed; they need the rights get, list, watch and patch."""
     namespaces: tuple[Name, ...] = ()
     """Where streams and workloads are looked for; empty: everywhere."""
+    lookup: Lookup = Lookup()
     logging: Logging = Logging()
 
     def kinds(self) -> tuple[Kind, ...]:
@@ -361,9 +385,26 @@ def _check(settings: Settings) -> None:
     _check_workloads(settings.workloads)
     _check_imports(settings.imports)
     _check_proxies(settings.listen.proxies)
-    for key, value in (("hooks", settings.listen.hooks), ("monitoring", settings.listen.monitoring)):
+    _check_lookup(settings.lookup)
+    for key in ("hooks", "monitoring", "admission"):
+        value = getattr(settings.listen, key)
         if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):\d{1,5}", value) or int(value.rpartition(":")[2]) > 65535:
             raise SettingsError(f"listen.{key}: expected HOST:PORT such as 0.0.0.0:8080, found {value!r}")
+
+
+def _check_lookup(found: Lookup) -> None:
+    files = bool(found.cert_file), bool(found.key_file)
+    if any(files) and not all(files):
+        raise SettingsError(f"lookup.{'keyFile' if files[0] else 'certFile'}: a certificate and its key go together")
+    if any(files) and found.secret:
+        raise SettingsError("lookup.secret: expected either secret, or certFile and keyFile; found both")
+    if found.enabled and not (found.secret or any(files)):
+        raise SettingsError(
+            "lookup.secret: API servers call webhooks over TLS only; expected the Secret, as NAMESPACE/NAME, to keep a"
+            " certificate in, or certFile and keyFile"
+        )
+    if found.enabled and found.secret and not found.hosts:
+        raise SettingsError("lookup.hosts: expected what the API server calls us, such as NAME.NAMESPACE.svc")
 
 
 def _check_proxies(found: Sequence[str]) -> None:

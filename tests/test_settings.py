@@ -443,6 +443,12 @@ def test_every_scalar_outside_lists_has_its_variable() -> None:
         "LISTENER_FAN_OUT_CHANGE_CAUSE",
         "LISTENER_LISTEN_HOOKS",
         "LISTENER_LISTEN_MONITORING",
+        "LISTENER_LISTEN_ADMISSION",
+        "LISTENER_LOOKUP_ENABLED",
+        "LISTENER_LOOKUP_SECRET",
+        "LISTENER_LOOKUP_WEBHOOK",
+        "LISTENER_LOOKUP_CERT_FILE",
+        "LISTENER_LOOKUP_KEY_FILE",
         "LISTENER_LOGGING_LEVEL",
         "LISTENER_LOGGING_FORMAT",
     }

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
-from listener.core.streams import Resolved, StreamKey
-from listener.core.triggers import Trigger
+from listener.core.streams import Resolved, Stream, StreamKey
+from listener.core.workloads import Workload
 
 LAST_TRIGGERED: Final = "imagestreams.dev/last-triggered"
 CHANGE_CAUSE: Final = "kubernetes.io/change-cause"
@@ -24,13 +24,21 @@ Operation = Mapping[str, object]
 """One operation of a JSON Patch (RFC 6902)."""
 
 
+def _no_stream(_: StreamKey) -> Stream | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class View:
-    """What tags point at, and which delivery brought them there, where that is known."""
+    """What tags point at, and which delivery brought them there, where that is known.
+
+    `stream` is asked where an image names a tag; without it none is looked up.
+    """
 
     resolve: Callable[[StreamKey, str], Resolved | None]
     delivery: Callable[[StreamKey, str], str | None]
     change_cause: bool = True
+    stream: Callable[[StreamKey], Stream | None] = _no_stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,7 @@ class ImageChange:
     """One target gets another image, because of that tag.
 
     `target` is the name of a container, or of a run's parameter ("" if it has none). `digest` is "" for a reference
-    tag.
+    tag. `is_lookup` tells that no trigger named the tag, but the image itself.
     """
 
     target: str
@@ -47,6 +55,7 @@ class ImageChange:
     stream: StreamKey
     tag: str
     digest: str
+    is_lookup: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +120,24 @@ def because(changes: Sequence[ImageChange], why: Mapping[str, object], view: Vie
     return found
 
 
-def why(trigger: Trigger, resolved: Resolved, now: datetime, view: View) -> Mapping[str, object]:
+def explain(workload: Workload, annotations: Mapping[str, str]) -> list[Operation]:
+    """Set annotations. Where there is no map yet, make one, unless somebody did meanwhile."""
+    if workload.has_annotations:
+        return [annotate(name, value) for name, value in annotations.items()]
+    return [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": workload.resource_version},
+        {"op": "add", "path": "/metadata/annotations", "value": dict(annotations)},
+    ]
+
+
+def why(stream: StreamKey, tag: str, resolved: Resolved, now: datetime, view: View) -> Mapping[str, object]:
     """What `last-triggered` holds. `now` must know its zone."""
     found: dict[str, object] = {
-        "stream": str(trigger.stream),
-        "tag": trigger.tag,
+        "stream": str(stream),
+        "tag": tag,
         "generation": resolved.generation,
         "digest": resolved.digest,
         "time": f"{now.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z",
     }
-    delivery = view.delivery(trigger.stream, trigger.tag)
+    delivery = view.delivery(stream, tag)
     return found | {"delivery": delivery} if delivery else found

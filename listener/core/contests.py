@@ -82,6 +82,9 @@ def _wanted(workload: Workload, resolve: Callable[[StreamKey, str], Resolved | N
                     found.setdefault(workload.at(*place).name, resolved.pull_spec)
             case ConfigTrigger():
                 found.update(dict.fromkeys(trigger.containers, resolved.pull_spec))
+    for lookup in workload.lookups:
+        if resolved := resolve(lookup.stream, lookup.tag):
+            found.setdefault(lookup.container, resolved.pull_spec)
     return found
 
 

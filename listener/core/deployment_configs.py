@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from listener.core.actions import ImageChange, Operation, Plan, View, annotate, because, pointer, set_image, why
+from listener.core import late_lookups
+from listener.core.actions import ImageChange, Operation, Plan, View, because, explain, pointer, set_image, why
 from listener.core.kinds import Kind
 from listener.core.streams import DEFAULT_TAG, StreamKey
-from listener.core.triggers import Trigger, Triggers, stream_tag
+from listener.core.triggers import Section, Trigger, Triggers, stream_tag
 from listener.core.workloads import Workload
 
 
@@ -129,18 +130,19 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
                     ImageChange("", trigger.last, resolved.pull_spec, trigger.stream, trigger.tag, resolved.digest)
                 )
         if set_here or trigger.last != resolved.pull_spec:
-            last = why(trigger, resolved, now, view)
+            last = why(trigger.stream, trigger.tag, resolved, now, view)
         operations += set_here
+    late = late_lookups.plan(workload, kind, view, _claimed(workload), now=now, leave=leave)
+    operations += late.operations
+    changes += late.changes
+    last = late.last or last
+    left += late.left
     if changes:
-        operations += _explain(workload, because(changes, last, view))
+        operations += explain(workload, because(changes, last, view))
     return Plan(tuple(changes), tuple(operations), None, tuple(problems), left=tuple(left))
 
 
-def _explain(workload: Workload, annotations: Mapping[str, str]) -> list[Operation]:
-    """Set annotations. Where there is no map yet, make one, unless somebody did meanwhile."""
-    if workload.has_annotations:
-        return [annotate(name, value) for name, value in annotations.items()]
-    return [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": workload.resource_version},
-        {"op": "add", "path": "/metadata/annotations", "value": dict(annotations)},
-    ]
+def _claimed(workload: Workload) -> set[tuple[Section, int]]:
+    """The places of the containers that a trigger names, be it paused."""
+    names = [n for each in workload.triggers.valid if isinstance(each, ConfigTrigger) for n in each.containers]
+    return {place for name in names if (place := workload.find(name))}

@@ -24,7 +24,8 @@ _V = TypeVar("_V")
 @dataclass(frozen=True, slots=True)
 class StreamNews:
     """What a state of a stream brought. `moved` are the tags that now resolve to something else, or to nothing any
-    more; `concerns` the other streams that take tags from it, if anything changed that they see.
+    more, or whose names are looked up from now on; `concerns` the other streams that take tags from it, if anything
+    changed that they see.
     """
 
     moved: frozenset[str] = frozenset()
@@ -66,6 +67,8 @@ class StreamIndex:
                 _add(self._importing, [source], tag)
         was, now = before.resolve_all() if before else {}, stream.resolve_all()
         moved = frozenset(tag for tag in was.keys() | now.keys() if was.get(tag) != now.get(tag))
+        if before and stream.local_lookup and not before.local_lookup:
+            moved |= now.keys()  # those who only named them wait for that
         is_seen = before is None or _shown(before) != _shown(stream)
         return StreamNews(moved, self.followers(stream.key) if is_seen else frozenset())
 
@@ -113,10 +116,14 @@ class StreamIndex:
 
 
 class WorkloadIndex:
-    """The workloads with a trigger annotation as last seen, found by key and by the tags they follow."""
+    """The workloads with a trigger annotation, or with a name that may be looked up, as last seen: found by key and by
+    the tags they follow or name.
+    """
 
     def __init__(self) -> None:
         self._workloads: dict[WorkloadKey, Workload] = {}
+        self._naming: dict[tuple[StreamKey, str], set[WorkloadKey]] = {}
+        self._named: set[WorkloadKey] = set()  # those whose names were looked up: they may be set back
         self._followers: dict[tuple[StreamKey, str], set[WorkloadKey]] = {}
         self._pausing: dict[tuple[StreamKey, str], set[WorkloadKey]] = {}
 
@@ -126,14 +133,17 @@ class WorkloadIndex:
     def put(self, workload: Workload) -> bool:
         """Take a state in; return whether it must be planned: it is new, or what planning reads has changed.
 
-        A state of the same object that is not newer is ignored. A workload without triggers and problems is not kept,
-        and a known one that becomes so is forgotten: nothing is left to plan.
+        A state of the same object that is not newer is ignored. A workload without triggers, problems and names is not
+        kept, and a known one that becomes so is forgotten, for nothing is left to plan; unless it had names: who sets
+        those again is to be noticed.
         """
         before = self._workloads.get(workload.key)
         same_object = before is not None and before.uid == workload.uid
         if before and same_object and not is_newer(workload.resource_version, before.resource_version):
             return False
-        if not (workload.triggers.valid or workload.triggers.problems):
+        if workload.lookups:
+            self._named.add(workload.key)
+        elif not _has_triggers(workload) and not (same_object and workload.key in self._named):
             self.discard(workload.key)
             return False
         self._workloads[workload.key] = workload
@@ -142,6 +152,9 @@ class WorkloadIndex:
             _add(self._followers, _followed(workload), workload.key)
             _drop(self._pausing, _paused(before) if before else (), workload.key)
             _add(self._pausing, _paused(workload), workload.key)
+        if before is None or before.lookups != workload.lookups:
+            _drop(self._naming, _names(before) if before else (), workload.key)
+            _add(self._naming, _names(workload), workload.key)
         return not (before and same_object and before.planned == workload.planned)
 
     def discard(self, key: WorkloadKey) -> None:
@@ -150,6 +163,8 @@ class WorkloadIndex:
         if workload:
             _drop(self._followers, _followed(workload), key)
             _drop(self._pausing, _paused(workload), key)
+            _drop(self._naming, _names(workload), key)
+            self._named.discard(key)
 
     def get(self, key: WorkloadKey) -> Workload | None:
         """Return the workload as last seen."""
@@ -167,9 +182,13 @@ class WorkloadIndex:
         """Return the workloads whose triggers on the tag are all paused."""
         return frozenset(self._pausing.get((stream, tag), ()))
 
+    def naming(self, stream: StreamKey, tag: str) -> frozenset[WorkloadKey]:
+        """Return the workloads with an image that may be the tag's name, whether it is looked up or not."""
+        return frozenset(self._naming.get((stream, tag), ()))
+
     def counts(self) -> Mapping[str, int]:
-        """Return how many workloads of each kind are known."""
-        return Counter(key.kind for key in self._workloads)
+        """Return how many workloads of each kind have triggers."""
+        return Counter(key.kind for key, workload in self._workloads.items() if _has_triggers(workload))
 
 
 def _imported(stream: Stream | None) -> Iterable[tuple[Source, tuple[StreamKey, str]]]:
@@ -182,6 +201,14 @@ def _imported(stream: Stream | None) -> Iterable[tuple[Source, tuple[StreamKey, 
 def _shown(stream: Stream) -> tuple[object, ...]:
     """What other streams see of one."""
     return stream.tags, stream.spec_tags, stream.shared_with
+
+
+def _has_triggers(workload: Workload) -> bool:
+    return bool(workload.triggers.valid or workload.triggers.problems)
+
+
+def _names(workload: Workload) -> Iterable[tuple[StreamKey, str]]:
+    return {(found.stream, found.tag) for found in workload.lookups}
 
 
 def _followed(workload: Workload) -> Iterable[tuple[StreamKey, str]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from listener.core.actions import ImageChange, Operation, Plan, View, annotate, because, pointer, set_image, why
+from listener.core import late_lookups
+from listener.core.actions import ImageChange, Operation, Plan, View, because, explain, pointer, set_image, why
 from listener.core.kinds import Kind
 from listener.core.triggers import ContainerTrigger, Section, locate
 from listener.core.workloads import Workload
@@ -60,7 +61,12 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
                     container.name, container.image, resolved.pull_spec, trigger.stream, trigger.tag, resolved.digest
                 )
             )
-            last = why(trigger, resolved, now, view)
+            last = why(trigger.stream, trigger.tag, resolved, now, view)
+    late = late_lookups.plan(workload, kind, view, claimed, now=now, leave=leave)
+    operations += late.operations
+    changes += late.changes
+    last = late.last or last
+    left += late.left
     if changes:
-        operations += [annotate(name, value) for name, value in because(changes, last, view).items()]
+        operations += explain(workload, because(changes, last, view))
     return Plan(tuple(changes), tuple(operations), None, tuple(problems), waits, tuple(left))

@@ -80,6 +80,12 @@ def parse(text: str) -> Reference:
     return reference
 
 
+def names_registry(text: str) -> bool:
+    """Tell whether a reference, be it legal or not, begins with a registry."""
+    first, slash, _ = text.partition("/")
+    return bool(slash) and _looks_like_registry(first)
+
+
 def is_registry(text: str) -> bool:
     """Tell whether the text is a host name, IPv4 address or bracketed IPv6 address, with or without a port."""
     return _REGISTRY.fullmatch(text) is not None
@@ -107,9 +113,9 @@ def _looks_like_registry(component: str) -> bool:
 def _split(text: str) -> Reference:
     """Cut at the punctuation alone; `_fault` judges the pieces."""
     name, at, digest = text.partition("@")
-    first, slash, path = name.partition("/")
-    if not (slash and _looks_like_registry(first)):
-        first, path = "", name
+    first, path = "", name
+    if names_registry(name):
+        first, _, path = name.partition("/")
     repository, colon, tag = path.partition(":")
     return Reference(first, repository, tag if colon else None, digest if at else None)
 

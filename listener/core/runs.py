@@ -65,7 +65,7 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime) -> Plan:
             waits = True
         if resolved and after != before:
             changes.append(ImageChange(trigger.parameter, before, after, trigger.stream, trigger.tag, resolved.digest))
-            last = why(trigger, resolved, now, view)
+            last = why(trigger.stream, trigger.tag, resolved, now, view)
     if not changes or waits:
         return Plan(problems=workload.triggers.problems, waits=waits)
     record = Record(record.number + 1, images)

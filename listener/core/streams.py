@@ -168,6 +168,7 @@ class Stream:
     `public_repository` the same as it is called outside. `shared_with` are the namespaces that may take its tags beside
     its own. `is_checked` tells that an import of it was tried once (the annotation dockerRepositoryCheck). `fan_outs`
     are the accounts of its last fan-outs, newest first.
+    `local_lookup` tells that images may name its tags in its own namespace, without a registry.
     """
 
     key: StreamKey
@@ -183,6 +184,7 @@ class Stream:
     shared_with: frozenset[str] = frozenset()
     is_checked: bool = False
     insecure_repository: bool = False
+    local_lookup: bool = False
     fan_outs: tuple[FanOutRecord, ...] = ()
 
     def history(self, tag: str) -> TagHistory:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from listener.core.lookups import Lookup
 from listener.core.triggers import Section, Triggers
 
 
@@ -50,7 +51,8 @@ class Workload:
     """What planning needs of one workload.
 
     `is_rolled_out` tells whether its Pods run what its pod spec says; None where its kind does not tell.
-    `has_annotations` is asked for before one is added. `record` is kept for kinds that are run.
+    `has_annotations` is asked for before one is added. `record` is kept for kinds that are run. `lookups` are the
+    containers whose images may be names of stream tags, where such names are looked up at all.
     """
 
     key: WorkloadKey
@@ -62,6 +64,7 @@ class Workload:
     is_rolled_out: bool | None = None
     has_annotations: bool = True
     record: Record | None = None
+    lookups: tuple[Lookup, ...] = ()
 
     def at(self, section: Section, index: int) -> Container:
         """Return the container at a place, as `triggers.locate` tells it."""
@@ -70,7 +73,7 @@ class Workload:
     @property
     def planned(self) -> tuple[object, ...]:
         """What planning reads of it: while this stays the same, so does the plan."""
-        return self.triggers, self.containers, self.init_containers, self.record
+        return self.triggers, self.containers, self.init_containers, self.record, self.lookups
 
     def planned_with(self, images: Mapping[str, str]) -> tuple[object, ...]:
         """The same, once the containers of those names have those images."""
@@ -78,7 +81,8 @@ class Workload:
             tuple(Container(found.name, images.get(found.name, found.image)) for found in section)
             for section in (self.containers, self.init_containers)
         )
-        return self.triggers, containers, init_containers, self.record
+        lookups = tuple(found for found in self.lookups if found.container not in images)
+        return self.triggers, containers, init_containers, self.record, lookups
 
     def find(self, name: str) -> tuple[Section, int] | None:
         """Return the place of the container of that name."""

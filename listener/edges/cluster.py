@@ -29,6 +29,7 @@ from listener.core.kinds import Kind
 from listener.core.managers import Manager
 from listener.core.notices import Notice
 from listener.core.outcomes import End, Outcome, shortened
+from listener.core.renewal import Secret, Webhooks
 from listener.core.streams import Stream, StreamKey
 from listener.core.workloads import Workload, WorkloadKey
 from listener.edges import kubernetes, objects
@@ -38,6 +39,7 @@ log = structlog.get_logger()
 
 FIELD_MANAGER = "imagestream-listener"
 STREAMS_PATH = "/apis/image.openshift.io/v1"
+_WEBHOOKS_PATH = "/apis/admissionregistration.k8s.io/v1"
 
 _PAGE_SIZE = 500  # some 2.6 MB of Deployments: 5 ms to decode, so the loop never blocks
 _LINE_LIMIT = 32 * 1024 * 1024  # one watch event; etcd refuses objects over 1.5 MiB, JSON escapes can multiply that
@@ -127,6 +129,8 @@ class Cluster:
         api: kubernetes.ApiClient,
         refresher: asyncio.Task[None] | None = None,
         namespace: str = _DEFAULT_NAMESPACE,
+        *,
+        with_lookups: bool = False,
     ) -> None:
         self._api = api
         # The library's own session looks for proxies and for ~/.netrc before each request, a fifth of the time that a
@@ -137,6 +141,7 @@ class Cluster:
         self._host: str = api.configuration.host.rstrip("/")
         self._refresher = refresher
         self._plurals: dict[tuple[str, str], str] = {}
+        self._with_lookups = with_lookups
         self.namespace = namespace
         """Where to look when nobody says: the kubeconfig context's namespace, in a Pod the service account's."""
         rest = api.rest_client
@@ -148,12 +153,18 @@ class Cluster:
 
     @classmethod
     async def connect(
-        cls, *, kubeconfig: str | None = None, context: str | None = None, max_connections: int = 200
+        cls,
+        *,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        max_connections: int = 200,
+        with_lookups: bool = False,
     ) -> Self:
         """Read the configuration; nothing is sent yet.
 
         Without `kubeconfig`: the Pod's service account if we run in one, else $KUBECONFIG, else ~/.kube/config. Each
-        watch pins one of `max_connections`.
+        watch pins one of `max_connections`. With lookups, workloads are read with their images that may be names of
+        stream tags.
 
         Raises SettingsError when there is no usable configuration.
         """
@@ -183,7 +194,7 @@ class Cluster:
             where = "the Pod's service account" if in_pod else f"kubeconfig {file}"
             why = " ".join(_reason(error).split())
             raise SettingsError(f"{where} cannot be used: {why}. Name a usable one with --kubeconfig") from error
-        return cls(api, refresher, namespace or _DEFAULT_NAMESPACE)
+        return cls(api, refresher, namespace or _DEFAULT_NAMESPACE, with_lookups=with_lookups)
 
     async def __aenter__(self) -> Self:
         return self
@@ -209,7 +220,10 @@ class Cluster:
 
     def workloads(self, kind: Kind, namespace: str | None = None) -> Collection[WorkloadKey, Workload]:
         """The workloads of one kind, of one namespace or of all."""
-        return self.of_kind(kind, namespace, partial(objects.read_workload, kind), identity=_own_identity)
+        return self.of_kind(kind, namespace, self._reader(kind), identity=_own_identity)
+
+    def _reader(self, kind: Kind) -> Callable[[bytes | msgspec.Raw], Workload]:
+        return partial(objects.read_workload, kind, with_lookups=self._with_lookups)
 
     def of_kind(
         self,
@@ -290,7 +304,7 @@ class Cluster:
             path,
             operations,
             "application/json-patch+json",
-            lambda raw: objects.read_workload(kind, raw),
+            self._reader(kind),
             dry_run=dry_run,
         )
 
@@ -342,6 +356,30 @@ class Cluster:
             except _DECODE_ERRORS as error:
                 raise ClusterUnavailable(f"GET {path}: not a list of secrets: {type(error).__name__}") from None
         return sorted(found, key=lambda secret: secret.name)
+
+    async def get_secret(self, namespace: str, name: str) -> Secret | None:
+        """One Secret as it is now; None if there is none. Raises ClusterError."""
+        path = _path("/api/v1", "secrets", namespace, name)
+        return await self.find(path, _confidential(objects.read_secret))
+
+    async def store_secret(self, secret: Secret, data: Mapping[str, bytes]) -> Outcome[Secret]:
+        """Set these keys of a Secret, if it is still at its resource version; else STALE."""
+        path = _path("/api/v1", "secrets", secret.namespace, secret.name)
+        operations = objects.write_secret(secret, data)
+        return await self._write(
+            "PATCH", path, operations, "application/json-patch+json", _confidential(objects.read_secret)
+        )
+
+    async def get_webhooks(self, name: str) -> Webhooks | None:
+        """One MutatingWebhookConfiguration as it is now; None if there is none. Raises ClusterError."""
+        path = _path(_WEBHOOKS_PATH, "mutatingwebhookconfigurations", None, name)
+        return await self.find(path, objects.read_webhooks)
+
+    async def store_bundle(self, webhooks: Webhooks, bundle: bytes) -> Outcome[Webhooks]:
+        """Give a CA bundle to each of these webhooks, if they are still in their places; else STALE."""
+        path = _path(_WEBHOOKS_PATH, "mutatingwebhookconfigurations", None, webhooks.name)
+        operations = objects.write_bundle(webhooks, bundle)
+        return await self._write("PATCH", path, operations, "application/json-patch+json", objects.read_webhooks)
 
     async def create_event(self, name: str, notice: Notice, *, count: int, first: str, last: str) -> Outcome[None]:
         """Write a new Event. `first` and `last` are RFC 3339 times."""
@@ -705,6 +743,19 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Kubernetes sends whole seconds only."""
     value = headers.get("Retry-After", "")
     return float(value) if value.isascii() and value.isdigit() else None
+
+
+def _confidential(read: Callable[[bytes], V]) -> Callable[[bytes], V]:
+    """Let no word of the answer into the error, not even as what it came from."""
+
+    def readable(raw: bytes) -> V:
+        try:
+            return read(raw)
+        except _DECODE_ERRORS as error:
+            kind = type(error).__name__
+        raise msgspec.ValidationError(kind)
+
+    return readable
 
 
 def _reason(error: BaseException) -> str:

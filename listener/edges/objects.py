@@ -6,14 +6,14 @@ Only the fields that planning reads are decoded (`managedFields`, env and the re
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from sys import intern
 from typing import Any
 
 import msgspec
 
-from listener.core import build_configs, deployment_configs, runs, streams, triggers
+from listener.core import build_configs, deployment_configs, lookups, runs, streams, triggers
 from listener.core.actions import LAST_TRIGGERED
 from listener.core.fanouts import Failure, FanOutRecord, Phase
 from listener.core.history import Condition, Resolution, TagHistory, TagItem
@@ -21,6 +21,7 @@ from listener.core.keyring import PullSecret
 from listener.core.kinds import DAEMON_SET, DEPLOYMENT, JOB, POD, STATEFUL_SET, Form, Kind
 from listener.core.managers import Manager
 from listener.core.notices import Notice
+from listener.core.renewal import Secret, Webhooks
 from listener.core.streams import SpecTag, Stream, StreamKey, summarise
 from listener.core.workloads import Container, Workload, WorkloadKey
 
@@ -36,6 +37,8 @@ class _Struct(msgspec.Struct, rename="camel", gc=False):
 class _Annotations(_Struct):
     ours: str | None = msgspec.field(name=triggers.ANNOTATION, default=None)
     alpha: str | None = msgspec.field(name=triggers.ALPHA_ANNOTATION, default=None)
+    names: str | None = msgspec.field(name=lookups.RESOLVE_NAMES, default=None)
+    waiting: str | None = msgspec.field(name=lookups.WAITS_FOR, default=None)
 
 
 class _ObjectMetadata(_Struct):
@@ -46,18 +49,15 @@ class _ObjectMetadata(_Struct):
     generation: int | None = None
 
 
+class _Owner(_Struct):
+    controller: bool | None = None
+
+
 class Metadata(_ObjectMetadata):
     """The part of a workload's `metadata` that anybody here reads."""
 
     annotations: _Annotations | None = None
     deletion_timestamp: str | None = None
-
-
-class _Owner(_Struct):
-    controller: bool | None = None
-
-
-class _OwnedMetadata(Metadata):
     owner_references: list[_Owner] | None = None
 
 
@@ -72,6 +72,18 @@ class _RunMetadata(Metadata):
 class _Container(_Struct):
     name: str = ""
     image: str | None = None
+
+
+class _TemplateAnnotations(_Struct):
+    names: str | None = msgspec.field(name=lookups.RESOLVE_NAMES, default=None)
+
+
+class _TemplateMetadata(_Struct):
+    annotations: _TemplateAnnotations | None = None
+
+
+class _Template(_Struct):
+    metadata: _TemplateMetadata | None = None
 
 
 class _PodSpec(_Struct):
@@ -232,8 +244,13 @@ class _SpecTag(_Struct):
     reference_policy: _ReferencePolicy | None = None
 
 
+class _LookupPolicy(_Struct):
+    local: bool | None = None
+
+
 class _StreamSpec(_Struct):
     docker_image_repository: str | None = None
+    lookup_policy: _LookupPolicy | None = None
     tags: list[_SpecTag] | None = None
 
 
@@ -332,6 +349,25 @@ class _Secret(_Struct):
     data: dict[str, bytes] | None = None  # msgspec takes the base64 off
 
 
+class _KeptSecret(_Struct):
+    metadata: _ObjectMetadata
+    data: dict[str, bytes] | None = None
+
+
+class _ClientConfig(_Struct):
+    ca_bundle: bytes | None = None
+
+
+class _Webhook(_Struct):
+    name: str
+    client_config: _ClientConfig
+
+
+class _WebhookConfiguration(_Struct):
+    metadata: _ObjectMetadata
+    webhooks: list[_Webhook] | None = None
+
+
 class _SecretList(_Struct):
     items: list[msgspec.Raw] | None = None
 
@@ -342,6 +378,8 @@ _runnable = msgspec.json.Decoder(_Runnable)
 _stream = msgspec.json.Decoder(_StreamObject)
 _secret = msgspec.json.Decoder(_Secret)
 _secrets = msgspec.json.Decoder(_SecretList)
+_kept_secret = msgspec.json.Decoder(_KeptSecret)
+_webhooks = msgspec.json.Decoder(_WebhookConfiguration)
 
 # Thousands of workloads carry the same annotation text; what it says is an immutable value that they can share.
 _parse_triggers = lru_cache(maxsize=4096)(triggers.parse)
@@ -351,11 +389,12 @@ _FAN_OUT_NAMES = tuple(zip(_FanOut.__struct_fields__, _FanOut.__struct_encode_fi
 _ROLLED_OUT = frozenset(kind.label for kind in (DEPLOYMENT, STATEFUL_SET, DAEMON_SET))
 
 
-def read_workload(kind: Kind, raw: bytes | msgspec.Raw) -> Workload:
+def read_workload(kind: Kind, raw: bytes | msgspec.Raw, *, with_lookups: bool = False) -> Workload:
     """Read what planning needs. What follows no tag comes without its containers: nobody will ask.
 
-    So does what a controller owns, where its kind says so, and what is being deleted or has run to its end. Raises
-    msgspec.ValidationError for an object of another shape.
+    So does what a controller owns, where its kind says so, and what is being deleted or has run to its end. With
+    lookups, images that may be names of stream tags are found too; then all come with their containers, for somebody
+    may set such a name again. Raises msgspec.ValidationError for an object of another shape.
     """
     match kind.form:
         case Form.BUILD_CONFIG:
@@ -372,20 +411,40 @@ def read_workload(kind: Kind, raw: bytes | msgspec.Raw) -> Workload:
         )
     else:
         followed = _annotated(kind, metadata)
-    if not (followed.valid or followed.problems) or _is_left_alone(kind, metadata, status):
+    with_lookups = with_lookups and not (lookups.is_fixed(kind) or _is_owned(metadata))
+    if not (followed.valid or followed.problems or with_lookups) or _is_left_alone(kind, metadata, status):
         return _without_triggers(kind, metadata)
-    pod_spec: Any = found
+    pod_spec = template = found
     for _ in kind.pod_spec_path:
+        template = pod_spec
         pod_spec = pod_spec.at if pod_spec else None
+    containers = _containers(pod_spec.containers if pod_spec else None)
+    init_containers = _containers(pod_spec.init_containers if pod_spec else None)
     return Workload(
         _workload_key(kind, metadata),
         metadata.uid,
         metadata.resource_version,
         followed,
-        _containers(pod_spec.containers if pod_spec else None),
-        _containers(pod_spec.init_containers if pod_spec else None),
+        containers,
+        init_containers,
         _is_rolled_out(kind, metadata, holder, status),
         metadata.annotations is not None,
+        lookups=_lookups(metadata, template, containers, init_containers) if with_lookups else (),
+    )
+
+
+def _lookups(
+    metadata: Metadata, template: Any, containers: tuple[Container, ...], init_containers: tuple[Container, ...]
+) -> tuple[lookups.Lookup, ...]:
+    """`template` is what holds the pod spec: a template with annotations of its own, or the object itself."""
+    ours = metadata.annotations
+    found = getattr(template, "metadata", None)
+    inner = found.annotations if found else None
+    return lookups.find(
+        metadata.namespace,
+        {"initContainers": init_containers, "containers": containers},
+        forced=lookups.is_forced(ours.names if ours else None, inner.names if inner else None),
+        waiting=lookups.read_waiting(ours.waiting) if ours else None,
     )
 
 
@@ -395,7 +454,7 @@ def _with_pod_spec(kind: Kind) -> msgspec.json.Decoder[Any]:
     inner: Any = _PodSpec
     first, *rest = kind.pod_spec_path
     for depth, part in reversed(list(enumerate(rest))):
-        base: type = _Struct
+        base: type = _Template if part == "spec" and depth == len(rest) - 1 else _Struct
         if depth == 0 and kind.form is Form.DEPLOYMENT_CONFIG:
             base = _ConfigSpec
         elif depth == 0 and kind.label in _ROLLED_OUT:
@@ -403,7 +462,7 @@ def _with_pod_spec(kind: Kind) -> msgspec.json.Decoder[Any]:
         at = ("at", inner | None, msgspec.field(name=part, default=None))
         inner = msgspec.defstruct("_Holder", [at], bases=(base,), gc=False)
     fields: list[Any] = [
-        ("metadata", Metadata if kind.owned else _OwnedMetadata),
+        ("metadata", Metadata),
         ("at", inner | None, msgspec.field(name=first, default=None)),
     ]
     if kind.everywhere:  # what others put into a status of theirs may be of any type
@@ -446,11 +505,15 @@ def _workload_key(kind: Kind, metadata: Metadata) -> WorkloadKey:
     return WorkloadKey(kind.label, intern(metadata.namespace), metadata.name)
 
 
+def _is_owned(metadata: Metadata) -> bool:
+    return any(owner.controller for owner in metadata.owner_references or ())
+
+
 def _is_left_alone(kind: Kind, metadata: Metadata, status: _BuiltinStatus | None) -> bool:
     """Tell what others will replace or remove, and what has run to its end: an image matters to none of them."""
     if metadata.deletion_timestamp:
         return True
-    if isinstance(metadata, _OwnedMetadata) and any(owner.controller for owner in metadata.owner_references or ()):
+    if not kind.owned and _is_owned(metadata):
         return True
     if status is None:
         return False
@@ -515,6 +578,7 @@ def read_stream(raw: bytes | msgspec.Raw) -> Stream:
         shared_with=frozenset(name.strip() for name in (annotations.shared_with or "").split(",") if name.strip()),
         is_checked=bool(annotations.check),
         insecure_repository=annotations.insecure == "true",
+        local_lookup=bool(spec.lookup_policy and spec.lookup_policy.local),
         fan_outs=tuple(_fan_out(each) for each in status.fan_outs or ()),
     )
 
@@ -590,6 +654,41 @@ def read_pull_secrets(raw: bytes) -> list[PullSecret]:
         if not (annotations and annotations.exclude == "true"):
             found.append(PullSecret(secret.metadata.name, secret.type or "", secret.data or {}))
     return found
+
+
+def read_secret(raw: bytes) -> Secret:
+    """Read one Secret, whole. Raises msgspec.ValidationError for what is none."""
+    found = _kept_secret.decode(raw)
+    metadata = found.metadata
+    return Secret(metadata.namespace, metadata.name, metadata.resource_version, found.data or {})
+
+
+def write_secret(secret: Secret, data: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """A JSON Patch that sets these keys, if the Secret is still as it was read."""
+    test = {"op": "test", "path": "/metadata/resourceVersion", "value": secret.resource_version}
+    if not secret.data:
+        return [test, {"op": "add", "path": "/data", "value": dict(data)}]
+    return [test, *({"op": "add", "path": f"/data/{key}", "value": value} for key, value in data.items())]
+
+
+def read_webhooks(raw: bytes) -> Webhooks:
+    """Read what a webhook configuration is given of ours. Raises msgspec.ValidationError for what is none."""
+    found = _webhooks.decode(raw)
+    bundles = tuple((each.name, each.client_config.ca_bundle or b"") for each in found.webhooks or ())
+    return Webhooks(found.metadata.name, bundles)
+
+
+def write_bundle(webhooks: Webhooks, bundle: bytes) -> list[dict[str, Any]]:
+    """A JSON Patch that gives the bundle to each that has another one, if they are still in these places."""
+    operations: list[dict[str, Any]] = []
+    for index, (name, there) in enumerate(webhooks.bundles):
+        if there != bundle:
+            path = f"/webhooks/{index}"
+            operations += [
+                {"op": "test", "path": f"{path}/name", "value": name},
+                {"op": "add", "path": f"{path}/clientConfig/caBundle", "value": bundle},
+            ]
+    return operations
 
 
 def write_status(stream: Stream) -> dict[str, Any]:

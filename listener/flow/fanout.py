@@ -133,7 +133,7 @@ class FanOut:
         self._ledger = NoLedger() if ledger is None else ledger
         self._kinds: Mapping[str, Kind] = {kind.label: kind for kind in kinds}
         self._workers = workers
-        self._view = View(state.resolve, self._delivery_id, change_cause)
+        self._view = View(state.resolve, self._delivery_id, change_cause, state.streams.get)
         self._backoffs: dict[WorkloadKey, Backoff] = {}
         self._told: dict[WorkloadKey, tuple[str, tuple[str, ...]]] = {}  # uid, and the problems its people were told of
         self._built: dict[WorkloadKey, tuple[str, ...]] = {}  # uid, and the images that a build was asked for with
@@ -343,11 +343,10 @@ class FanOut:
     def _tell_applied(self, workload: Workload, kind: Kind, changes: Sequence[ImageChange]) -> None:
         if not changes:
             return
-        self._ledger.patched(workload.key, changes)
+        self._ledger.patched(workload.key, [change for change in changes if not change.is_lookup])
         moved = "; ".join(f"{c.target or kind.name}: {c.before or 'no image'} -> {c.after}" for c in changes)
         log.info("workload.patched", workload=str(workload.key), changes=moved)
-        why = ", ".join(dict.fromkeys(f"{c.stream}:{c.tag}" for c in changes))
-        self._notify(workload, kind, Reason.IMAGE_TRIGGERED, f"{why} moved; {moved}")
+        self._notify(workload, kind, Reason.IMAGE_TRIGGERED, f"{_reason(changes)}; {moved}")
 
     def _tell_problems(self, workload: Workload, kind: Kind, plan: Plan) -> None:
         """Say what is wrong with the triggers, once for each state of them."""
@@ -398,6 +397,16 @@ def _undone(stored: Workload, changes: Sequence[ImageChange]) -> str:
         for change in changes
         if has.get(change.target, change.after) != change.after
     )
+
+
+def _reason(changes: Sequence[ImageChange]) -> str:
+    """Say why, with each tag once."""
+    followed, named = (
+        ", ".join(dict.fromkeys(f"{c.stream}:{c.tag}" for c in changes if c.is_lookup is is_lookup))
+        for is_lookup in (False, True)
+    )
+    told = (followed and f"{followed} moved", named and f"{named} is what the image names")
+    return ", ".join(part for part in told if part)
 
 
 def _asked(workload: Workload, plan: Plan) -> tuple[str, ...]:

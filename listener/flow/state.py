@@ -144,7 +144,7 @@ class State:
 
     def _ask_for(self, moved: tuple[StreamKey, str]) -> frozenset[WorkloadKey]:
         stream, tag = moved
-        found = self.workloads.affected(stream, tag)
+        found = self.workloads.affected(stream, tag) | self.workloads.naming(stream, tag)
         # Sorted, so that two runs over the same cluster go the same way.
         for workload in sorted(found):
             self.queue.add(workload, stream)

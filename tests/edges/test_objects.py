@@ -629,6 +629,7 @@ def test_a_stream_with_everything() -> None:
         ),
         tags=(HISTORY, TagHistory("v2")),  # sorted by tag
         public_repository="outside/shop/web",
+        local_lookup=True,
         conditions=(Condition("ImportSuccess", "True", "", "", "", None),),
     )
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from listener.core import runs, triggers
+from listener.core import lookups, runs, triggers
 from listener.core.actions import LAST_TRIGGERED, Start
 from listener.core.history import TagHistory, TagItem
 from listener.core.keyring import Credential, PullSecret
@@ -105,6 +105,12 @@ def workload(
         (Container("app", image),),
         (),
     )
+
+
+def named(found: Workload, *containers: Container) -> Workload:
+    """The workload as it is read, with those containers, where names of stream tags are looked up."""
+    names = lookups.find(found.key.namespace, {"containers": containers}, forced=False)
+    return replace(found, containers=containers, lookups=names)
 
 
 def image_of(found: Workload) -> str:
@@ -351,7 +357,7 @@ def _patched(there: Workload, kind: Kind, operations: Sequence[Mapping[str, obje
                 containers[int(index)] = replace(container, image=str(operation["value"]))
             case other:
                 raise AssertionError(f"no plan of ours holds {other}")
-    return replace(there, containers=tuple(containers))
+    return named(there, *containers) if there.lookups else replace(there, containers=tuple(containers))
 
 
 @dataclass

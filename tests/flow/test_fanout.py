@@ -20,7 +20,7 @@ from listener.core.kinds import DEPLOYMENT, JOB, KINDS, SHIPWRIGHT_BUILD, Form, 
 from listener.core.managers import Manager
 from listener.core.notices import Reason
 from listener.core.outcomes import End, Outcome
-from listener.core.streams import StreamKey
+from listener.core.streams import Stream, StreamKey
 from listener.core.triggers import Triggers
 from listener.core.workloads import Container, Record, Workload, WorkloadKey
 from listener.errors import ClusterUnavailable
@@ -35,6 +35,7 @@ from tests.flow.fakes import (
     arrival,
     digest,
     image_of,
+    named,
     now,
     pull_spec,
     stream,
@@ -895,3 +896,82 @@ async def test_a_paused_parameter_beside_an_active_one_on_the_same_tag_starts_no
         world.move("b", 2)
         await asyncio.sleep(60)
     assert told(world) == [pull_spec("a"), pull_spec("b")]
+
+
+# Names of stream tags
+
+
+def looked_up(letter: str, version: int, *, local: bool = True) -> Stream:
+    return replace(stream(version=version, latest=letter), local_lookup=local)
+
+
+def naming(image: str = "web:latest", name: str = "app") -> Workload:
+    """A workload without triggers, whose image is the name of a tag."""
+    return named(workload(name, annotation="[]"), Container("app", image))
+
+
+async def test_a_name_is_set_once_its_tag_is_there_and_follows_it_no_further(world: World) -> None:
+    key, other = world.put(naming()), world.put(naming("web:v1", "other"))
+    async with running(world):
+        await world.state.queue.idle()
+        assert world.image(key) == "web:latest"
+        world.state.put_stream(looked_up("a", 1))
+        await world.state.queue.idle()
+        assert (world.image(key), world.image(other)) == (pull_spec("a"), "web:v1")
+        world.state.put_stream(looked_up("b", 2))
+        await asyncio.sleep(60)
+        assert world.image(key) == pull_spec("a")
+        assert world.cluster.count("patch") == 1
+        (told,) = world.notices.of(Reason.IMAGE_TRIGGERED)
+        assert told.message == f"shop/web:latest is what the image names; app: web:latest -> {pull_spec('a')}"
+
+
+async def test_a_name_is_set_when_the_stream_says_that_it_may_be(world: World) -> None:
+    key = world.put(naming())
+    async with running(world):
+        world.state.put_stream(looked_up("a", 1, local=False))
+        await asyncio.sleep(60)
+        assert world.image(key) == "web:latest"
+        world.state.put_stream(looked_up("a", 2))
+        await world.state.queue.idle()
+        assert world.image(key) == pull_spec("a")
+
+
+async def test_a_name_that_came_while_nobody_looked_it_up_is_set(world: World) -> None:
+    async with running(world):
+        world.state.put_stream(looked_up("a", 1))
+        await world.state.queue.idle()
+        key = world.put(naming())
+        await world.state.queue.idle()
+        assert world.image(key) == pull_spec("a")
+
+
+async def test_a_name_that_is_written_again_and_again_is_left_in_the_end(world: World) -> None:
+    """Somebody applies the manifest for ever, and no webhook looks its names up."""
+    key = world.put(naming())
+    async with running(world):
+        world.state.put_stream(looked_up("a", 1))
+        for _ in range(20):
+            await asyncio.sleep(1)
+            if world.image(key) != "web:latest":
+                there = world.cluster.workloads[key]
+                world.put(named(there, Container("app", "web:latest")))
+        await asyncio.sleep(600)
+        assert world.image(key) == "web:latest"
+        assert world.cluster.count("patch") == 4
+        assert world.state.contests.counts() == {"Deployment": 1}
+        assert len(world.notices.of(Reason.TRIGGER_CONTESTED)) == 1
+
+
+async def test_what_had_a_name_is_forgotten_with_its_object(world: World) -> None:
+    key = world.put(naming())
+    async with running(world):
+        world.state.put_stream(looked_up("a", 1))
+        await world.state.queue.idle()
+        assert len(world.state.workloads) == 1
+        assert world.state.workloads.counts() == {}
+        world.state.discard_workload(key)
+        await world.state.queue.idle()
+        assert len(world.state.workloads) == 0
+        world.put(workload("app", annotation="[]"))
+        assert len(world.state.workloads) == 0
