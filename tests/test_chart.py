@@ -393,6 +393,7 @@ async def test_refuses_a_bad_value_by_its_place(helm: Path, tmp_path: Path, valu
                 "serviceAccount": {"annotations": {"example.com/role": "listener"}},
                 "rbac": {"pullSecrets": True, "openshift": True, "shipwright": True, "tekton": True},
                 "settings": {"registries": [TEAM, OPEN], "workloads": [ROLLOUT]},
+                "lookup": {"enabled": True},
             },
             id="everything",
         ),

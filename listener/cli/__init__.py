@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "hold": "Freeze a tag against pushes and imports.",
     "release": "Let a held tag go to the newest image.",
     "triggers": "Show which tags a workload follows, and let it follow one.",
+    "lookup": "Show which images name stream tags, and let them.",
     "impact": "Show which workloads would change if a tag moved.",
     "lint": "Find broken streams and triggers, in the cluster or in files.",
     "dialects": "Show which registries can call us, and the guide for one.",

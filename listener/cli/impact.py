@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,14 +15,13 @@ from listener.cli import output
 from listener.cli.options import Common, run, stream_tag_argument, workload_options
 from listener.cli.streams import CommandFailed, Streams, cluster_of, line, settings_of
 from listener.cli.workloads import Listing, Snapshot, Workloads, each, named
-from listener.core import impacts, overview, plans
+from listener.core import impacts, lookup_states, overview, plans
 from listener.core.actions import Plan
 from listener.core.kinds import Form, Kind
 from listener.core.names import TagName
 from listener.core.outcomes import End, Outcome
 from listener.core.overview import State, TriggerState
 from listener.core.streams import Resolved, Stream, StreamKey
-from listener.core.triggers import Trigger
 from listener.core.workloads import Workload
 from listener.settings import Settings
 
@@ -32,6 +31,11 @@ _WOULD: Final[Mapping[Form, str]] = {
     Form.DEPLOYMENT_CONFIG: "would change",
     Form.BUILD_CONFIG: "would build",
     Form.RUN: "would run",
+}
+_WOULD_LOOK_UP: Final = "would be looked up"
+_STATES: Final = {
+    lookup_states.State.DIFFERS: (State.DIFFERS, "its image is the tag's name"),
+    lookup_states.State.WAITS: (State.WAITS, "its image is the name of a tag that points at nothing yet"),
 }
 _NOT_ASKED: Final = "not asked, for a build has no dry run"
 
@@ -55,20 +59,28 @@ Tag = tuple[StreamKey, str]
 def command(common: Common, name: TagName, to: str | None, server_dry_run: bool) -> None:
     """Show which workloads follow a tag, and what would become of each.
 
-    With --to also those that follow tags which follow this one, in whatever namespace. Nothing is changed.
+    Also those whose image is the tag's name, still to be looked up. With --to those too that follow tags which follow
+    this one, in whatever namespace. Nothing is changed.
     """
     run(_impact(common, settings_of(common), name, to, server_dry_run=server_dry_run))
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One trigger on a tag that would move. `refusal` is what the API server says to it, once it was asked."""
+    """One trigger on a tag that would move, or an image that is its name, and then without a trigger.
+
+    `refusal` is what the API server says to it, once it was asked.
+    """
 
     kind: Kind
     workload: Workload
-    trigger: Trigger
+    tag: Tag
     state: TriggerState
     refusal: str | None = None
+
+    @property
+    def is_lookup(self) -> bool:
+        return self.state.trigger is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +93,13 @@ class _Move:
     item: Resolved | None
 
     def concerns(self, workload: Workload) -> bool:
-        return any((trigger.stream, trigger.tag) in self.tags for trigger in workload.triggers.valid)
+        return any((trigger.stream, trigger.tag) in self.tags for trigger in workload.triggers.valid) or any(
+            (found.stream, found.tag) in self.tags for found in workload.lookups
+        )
 
 
 async def _impact(common: Common, settings: Settings, name: TagName, to: str | None, *, server_dry_run: bool) -> None:
-    async with cluster_of(common) as cluster:
+    async with cluster_of(common, with_lookups=True) as cluster:
         own = common.namespace or cluster.namespace
         asked = name.within(own)
         workloads = Workloads(cluster, settings.kinds())
@@ -159,11 +173,28 @@ def _rows(
     move: _Move,
 ) -> list[_Row]:
     return [
-        _Row(kind, workload, state.trigger, state)
+        _Row(kind, workload, tag, state)
         for kind, workload in sorted(followers, key=lambda pair: (pair[1].key.namespace, *pair[1].key))
-        for state in overview.look(workload, plan(kind, workload), snapshot.view, snapshot.missing)
-        if state.trigger and (state.trigger.stream, state.trigger.tag) in move.tags
+        for tag, state in (
+            *_followed(workload, plan(kind, workload), snapshot),
+            *_named(workload, snapshot),
+        )
+        if tag in move.tags
     ]
+
+
+def _followed(workload: Workload, plan: Plan, snapshot: Snapshot) -> Iterator[tuple[Tag, TriggerState]]:
+    for state in overview.look(workload, plan, snapshot.view, snapshot.missing):
+        if state.trigger:
+            yield (state.trigger.stream, state.trigger.tag), state
+
+
+def _named(workload: Workload, snapshot: Snapshot) -> Iterator[tuple[Tag, TriggerState]]:
+    """The images that are names of tags, as if a trigger were on each."""
+    for found in lookup_states.look(workload, snapshot.streams):
+        if found.lookup and (told := _STATES.get(found.state)):
+            state = TriggerState(found.container, None, found.image, found.tagged, *told)
+            yield (found.lookup.stream, found.lookup.tag), state
 
 
 # The API server's opinion
@@ -252,7 +283,7 @@ def _word(row: _Row) -> str:
         return str(row.state.state)
     if row.refusal and row.refusal != _NOT_ASKED:
         return row.refusal.partition(":")[0]
-    return _WOULD[row.kind.form]
+    return _WOULD_LOOK_UP if row.is_lookup else _WOULD[row.kind.form]
 
 
 def _state(row: _Row) -> str:
@@ -264,7 +295,8 @@ def _state(row: _Row) -> str:
 
 
 def _tag(row: _Row) -> str:
-    return f"{row.trigger.stream}:{row.trigger.tag}"
+    stream, tag = row.tag
+    return f"{stream}:{tag}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,9 +1,10 @@
-"""`listener lint`: what is wrong with streams and triggers, in the cluster or in files."""
+"""`listener lint`: what is wrong with streams, triggers and names of tags, in the cluster or in files."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection as Several
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from listener.cli.manifests import Manifest, Unreadable, read
 from listener.cli.options import Common, run, workload_options
 from listener.cli.streams import CommandFailed, cluster_of, settings_of
 from listener.cli.workloads import Listing, Workloads, each
-from listener.core import lint
+from listener.core import lint, lookup_states, lookups
 from listener.core.kinds import Kind
 from listener.core.lint import Finding, Known, Severity
 from listener.core.streams import Stream, StreamKey
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 _STREAM = ("image.openshift.io", "ImageStream")
 _STREAMS = Kind("ImageStream", "image.openshift.io/v1", "imagestreams", ())
-_MENTION = re.compile(rb"image\.(?:alpha\.)?openshift\.io/triggers")
+_MENTION = re.compile(rb"image\.(?:alpha\.)?openshift\.io/triggers|image\.policy\.openshift\.io/resolve-names")
 
 
 @click.command("lint")
@@ -49,7 +50,7 @@ _MENTION = re.compile(rb"image\.(?:alpha\.)?openshift\.io/triggers")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Look at all namespaces.")
 @workload_options
 def command(common: Common, files: tuple[str, ...], lookup: bool, all_namespaces: bool) -> None:
-    """Find streams whose tags cannot be resolved and triggers that cannot be followed.
+    """Find streams whose tags cannot be resolved, triggers that cannot be followed, names that would not be looked up.
 
     Without -f in the cluster: in the namespace of -n, or in all of them with -A. Exit code 1 if there are errors;
     warnings (what may be meant so, or pass by itself) and infos (what could not be looked at) are none.
@@ -79,10 +80,16 @@ class _Looked:
     problem: str = ""
 
     def wanted(self) -> Iterable[StreamKey]:
-        """The streams that one must know to judge it."""
+        """The streams that one must know to judge it.
+
+        Most images that may be names are none: where the streams of a namespace were listed, none else is asked for.
+        """
         if self.stream:
             return self.stream.sources()
-        return {trigger.stream for trigger in self.workload.triggers.valid} if self.workload else ()
+        if self.workload is None:
+            return ()
+        names = {found.stream for found in self.workload.lookups if self.file or found.forced}
+        return names | {trigger.stream for trigger in self.workload.triggers.valid}
 
     def check(self, known: Known) -> list[Finding]:
         if self.problem:
@@ -115,7 +122,7 @@ async def _lint_cluster(common: Common, kinds: Sequence[Kind], *, all_namespaces
 
         async def of(kind: Kind) -> list[_Looked]:
             def collection(namespace: str | None) -> Collection[Any, _Looked]:
-                return cluster.of_kind(kind, namespace, partial(_workload, kind))
+                return cluster.of_kind(kind, namespace, partial(_workload, kind, inside.keys()))
 
             return await listing.of(collection, lambda _: True)
 
@@ -125,10 +132,10 @@ async def _lint_cluster(common: Common, kinds: Sequence[Kind], *, all_namespaces
         with output.Progress() as progress:
             progress.tell("listing streams and workloads …")
             looked = await listing.of(streams, lambda _: True)
+            inside = _streams(looked)
             for found in await each(of, kinds):
                 looked += found
         listing.tell()
-        inside = _streams(looked)
         more = await workloads.streams(_wanted(looked) - inside.keys())
         _show(common, looked, Known({**more.streams, **inside}, "may not be read by you"))
 
@@ -159,6 +166,8 @@ def _look(found: Manifest | Unreadable, kinds: Sequence[Kind], namespace: str) -
         for kind in kinds:
             if (kind.api_version.rpartition("/")[0], kind.name) == (group, document["kind"]):
                 workload = objects.read_workload(kind, raw)
+                if lookups.concerns(kind):
+                    workload = lookup_states.with_lookups(workload, Found(kind, document))
                 return _Looked(name, document, found.file, found.line, kind, workload=workload)
     except (msgspec.MsgspecError, TypeError, RecursionError) as error:
         what, _, where = str(error).partition(" - at ")
@@ -172,13 +181,20 @@ def _stream(raw: bytes | msgspec.Raw) -> _Looked:
     return _Looked(_name({**document, "kind": "ImageStream"}), document, stream=objects.read_stream(raw))
 
 
-def _workload(kind: Kind, raw: bytes | msgspec.Raw) -> _Looked:
-    """Read a workload. Most follow nothing: of these not even the name is kept, for there may be thousands."""
-    workload = objects.read_workload(kind, raw)
+def _workload(kind: Kind, streams: Several[StreamKey], raw: bytes | msgspec.Raw) -> _Looked:
+    """Read a workload. Most follow nothing, and name none of the streams: of these not even the name is kept, for there
+    may be thousands.
+    """
+    workload = objects.read_workload(kind, raw, with_lookups=True)
     text = bytes(raw)
-    if not (workload.triggers.valid or workload.triggers.problems or _MENTION.search(text)):
+    document = None
+    if lookups.concerns(kind) and lookups.is_fixed(kind):  # its names are too late, which is worth saying
+        document = msgspec.json.decode(text)
+        workload = lookup_states.with_lookups(workload, Found(kind, document))
+    names = any(found.forced or found.stream in streams for found in workload.lookups)
+    if not (workload.triggers.valid or workload.triggers.problems or names or _MENTION.search(text)):
         return _Looked("", {})
-    document = msgspec.json.decode(text)
+    document = document or msgspec.json.decode(text)
     return _Looked(_name({**document, "kind": kind.label}), document, kind=kind, workload=workload)
 
 

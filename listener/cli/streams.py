@@ -175,11 +175,13 @@ async def connected(common: Common, *, timeout_seconds: float = 0) -> AsyncItera
 
 
 @asynccontextmanager
-async def cluster_of(common: Common) -> AsyncIterator[Cluster]:
-    """Connect to the cluster that was asked for."""
+async def cluster_of(common: Common, *, with_lookups: bool = False) -> AsyncIterator[Cluster]:
+    """Connect to the cluster that was asked for. With lookups, workloads come with their images that may be names."""
     from listener.edges.cluster import Cluster  # noqa: PLC0415 - half a second to import, which no mistyped name need wait
 
-    async with await Cluster.connect(kubeconfig=common.kubeconfig, context=common.context) as cluster:
+    async with await Cluster.connect(
+        kubeconfig=common.kubeconfig, context=common.context, with_lookups=with_lookups
+    ) as cluster:
         yield cluster
 
 

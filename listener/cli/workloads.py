@@ -78,7 +78,7 @@ class Snapshot:
 
     @property
     def view(self) -> View:
-        return View(self.resolve, lambda _, __: None)
+        return View(self.resolve, lambda _, __: None, stream=self.streams.get)
 
 
 class Workloads:

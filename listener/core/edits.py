@@ -174,6 +174,20 @@ def take_repository(found: Found, repository: str) -> tuple[Operation, ...]:
     return unchanged(found.stream), {"op": "add", "path": "/spec", "value": value}
 
 
+def look_up(found: Found, *, on: bool) -> tuple[Operation, ...]:
+    """Plan the patch that lets images name the stream's tags, or not; nothing if it is so."""
+    if found.stream.local_lookup == on:
+        return ()
+    policy = {**(found.spec.get("lookupPolicy") or {}), "local": on}
+    if not found.spec:
+        operation: Operation = {"op": "add", "path": "/spec", "value": {"lookupPolicy": policy}}
+    elif found.spec.get("lookupPolicy"):
+        operation = {"op": "add", "path": "/spec/lookupPolicy/local", "value": on}
+    else:
+        operation = {"op": "add", "path": "/spec/lookupPolicy", "value": policy}
+    return unchanged(found.stream), operation
+
+
 def ask_all(found: Found, policies: Policies) -> tuple[Operation, ...]:
     """Plan the patch that asks for everything a stream has in registries: its repository, and each of its tags.
 

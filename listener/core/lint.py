@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from listener.core import edits, overview, references, streams, tracking
+from listener.core import edits, lookup_edits, lookup_states, overview, references, streams, tracking
 from listener.core.actions import Plan, View
 from listener.core.conditions import Problem
 from listener.core.edits import Document
 from listener.core.history import Condition
 from listener.core.imports import interval_seconds
 from listener.core.kinds import Form, Kind
+from listener.core.lookup_states import LookupState
+from listener.core.lookups import EVERY_NAME, RESOLVE_NAMES
 from listener.core.overview import State, TriggerState
 from listener.core.streams import IMPORT_INTERVAL, SpecTag, Stream, StreamKey
 from listener.core.trigger_edits import Found
@@ -31,6 +33,7 @@ _IMPORT_MODES: Final = ("", "Legacy", "PreserveOriginal")
 _REFERENCE_POLICIES: Final = ("", "Source", "Local")
 _LONGEST_NAME: Final = 255  # NAMESPACE/NAME is the name of a repository
 _SHOWN_TAGS: Final = 10
+_OFF: Final = ("", "false")
 
 
 class Severity(StrEnum):
@@ -64,7 +67,7 @@ def check_stream(stream: Stream, document: Document, known: Known) -> list[Findi
 
 
 def check_workload(workload: Workload, found: Found, known: Known) -> list[Finding]:
-    """Look at the triggers of an object whose kind follows tags."""
+    """Look at the triggers of an object whose kind follows tags, and at the names that its images may be."""
     if found.controller:
         return []  # it is a copy, and so is its annotation
     view = View(lambda key, tag: _resolved(known, key, tag), lambda _, __: None)
@@ -75,22 +78,24 @@ def check_workload(workload: Workload, found: Found, known: Known) -> list[Findi
         *(_of_state(state, is_partial=is_partial) for state in states if state.why),
         *(finding for state in states if (finding := _of_tag(state, known))),
         *_annotations(found),
+        *_forcing(found),
+        *_lookups(workload, found, known),
     ]
 
 
 def check_other(document: Document) -> list[Finding]:
     """Look at an object whose kind follows no tags."""
     annotations = _at(document, "metadata", "annotations")
-    if not any(annotations.get(key) for key in (ANNOTATION, ALPHA_ANNOTATION)):
-        return []
     what = f"{document.get('kind')} of {document.get('apiVersion')}"
-    return [
-        Finding(
-            Severity.ERROR,
-            f"nobody reads its trigger annotation, for {what} is no kind that follows tags; if it has a pod spec, name"
-            " the kind in the settings' `workloads`, and that file with --config",
-        )
-    ]
+    advice = "if it has a pod spec, name the kind in the settings' `workloads`, and that file with --config"
+    found = []
+    if any(annotations.get(key) for key in (ANNOTATION, ALPHA_ANNOTATION)):
+        why = f"nobody reads its trigger annotation, for {what} is no kind that follows tags; {advice}"
+        found.append(Finding(Severity.ERROR, why))
+    if annotations.get(RESOLVE_NAMES) == EVERY_NAME:
+        why = f"nobody reads its annotation {RESOLVE_NAMES}, for {what} is no kind whose images are looked up; {advice}"
+        found.append(Finding(Severity.ERROR, why))
+    return found
 
 
 # Streams
@@ -285,6 +290,71 @@ def _templates(kind: Kind) -> Iterator[tuple[str, ...]]:
     for n, part in enumerate(path):
         if n and part == "spec":
             yield (*path[:n], "metadata")
+
+
+# Names that are looked up
+
+
+def _forcing(found: Found) -> Iterator[Finding]:
+    """The annotation that has all names looked up, where it does not."""
+    kind, read = found.kind, ("metadata", "annotations")
+    templates = {(*path, "annotations"): path for path in _templates(kind)}
+    for path in (read, *templates):
+        value = _at(found.document, *path).get(RESOLVE_NAMES)
+        where = ".".join(path)
+        if not isinstance(value, str) or value in _OFF:
+            continue
+        if value != EVERY_NAME:
+            text = f"{where}: {RESOLVE_NAMES} means something only with the value {EVERY_NAME!r}, found {_shown(value)}"
+            yield Finding(Severity.ERROR, text)
+        elif not kind.pod_spec_path:
+            text = f"nobody reads its annotation {RESOLVE_NAMES}: a {kind.name} has no pod spec"
+            yield Finding(Severity.ERROR, text)
+        elif path not in (read, lookup_edits.template_path(kind)):
+            text = f"nobody reads {RESOLVE_NAMES} in {where}: it belongs into the object's own metadata.annotations"
+            yield Finding(Severity.ERROR, text)
+
+
+def _lookups(workload: Workload, found: Found, known: Known) -> Iterator[Finding]:
+    hindrance = lookup_edits.hindrance(found)
+    if lookup_edits.owner(found) or lookup_edits.is_over(found):
+        return
+    states = lookup_states.look(lookup_states.with_lookups(workload, found), known.streams, hindrance=hindrance)
+    for state in states:
+        yield from _of_name(state, known)
+
+
+def _of_name(state: LookupState, known: Known) -> Iterator[Finding]:
+    lookup = state.lookup
+    if lookup is None:
+        return
+    subject = f"container {state.container}: image {lookup.name}"
+    namespace = lookup.name.rpartition("/")[0]
+    means = f"{lookup.stream.name}:{lookup.tag}"
+    if namespace not in ("", lookup.stream.namespace):
+        own = lookup.stream.namespace or "the object"
+        text = f"{subject} means {means} of {own} itself: where all names are looked up, a namespace is left out"
+        yield Finding(Severity.WARNING, text)
+    match state.state:
+        case lookup_states.State.UNKNOWN if lookup.forced:
+            yield Finding(Severity.INFO, f"{subject}: ImageStream {_named(lookup.stream)} {known.unknown}")
+        case lookup_states.State.MISSING:
+            why = f"there is no ImageStream {_named(lookup.stream)}"
+            yield Finding(Severity.WARNING, f"{subject} is not looked up: {why}")
+        case lookup_states.State.LATE:
+            yield Finding(Severity.WARNING, f"{subject} {state.why}; delete the object and create it anew")
+        case lookup_states.State.OFF if _has(known, lookup.stream, lookup.tag):
+            why = f"ImageStream {_named(lookup.stream)} has that tag, but no spec.lookupPolicy.local"
+            text = f"{subject} is not looked up: {why} (`listener lookup {lookup.stream.name} --on`)"
+            yield Finding(Severity.WARNING, text)
+        case lookup_states.State.WAITS:
+            if found := _tag(known, lookup.stream, lookup.tag):
+                yield Finding(found[0], f"{subject}: {found[1]}")
+
+
+def _has(known: Known, key: StreamKey, tag: str) -> bool:
+    stream = known.get(key)
+    return stream is not None and tag in edits.tag_names(stream)
 
 
 # Tags

@@ -61,7 +61,7 @@ class Found:
         found: Any = self.document if self.kind.pod_spec_path else {}
         for part in self.kind.pod_spec_path:
             found = found.get(part) or {}
-        return tuple(Container(each["name"], each.get("image") or "") for each in found.get(section) or ())
+        return tuple(Container(each.get("name") or "", each.get("image") or "") for each in found.get(section) or ())
 
     @property
     def controller(self) -> str:

@@ -19,6 +19,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_AT_ONCE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 2.5)
 _ROLLOUT = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -86,6 +87,19 @@ class Metrics:
         self._events_dropped = Counter(
             "listener_events_dropped", "Kubernetes Events left out because too many were waiting.", registry=registry
         )
+        self._lookups = Counter(
+            "listener_lookups",
+            "Images that may be names of stream tags, in objects that API servers asked about.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._lookup_seconds = Histogram(
+            "listener_lookup_seconds",
+            "From an API server's question about an object to the answer, whatever its images are.",
+            buckets=_AT_ONCE,
+            registry=registry,
+        )
+        self._lookups_of = cache(self._lookups.labels)
 
     def expose(self) -> bytes:
         """The text that Prometheus scrapes."""
@@ -125,6 +139,11 @@ class Metrics:
 
     def event_dropped(self) -> None:
         self._events_dropped.inc()
+
+    def lookup_answered(self, outcomes: Iterable[str], seconds: float) -> None:
+        for outcome in outcomes:
+            self._lookups_of(outcome).inc()
+        self._lookup_seconds.observe(seconds)
 
 
 class _Reading(Collector):

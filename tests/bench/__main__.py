@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from listener import logs
-from tests.bench import fanout, first, hooks, imports, memory, neighbour, startup
+from tests.bench import fanout, first, hooks, imports, lookups, memory, neighbour, startup
 from tests.bench.world import world
 
 _BENCHES = {
@@ -22,6 +22,7 @@ _BENCHES = {
     "first": (first.run, 1),
     "memory": (memory.run, 10_000),
     "hooks": (hooks.run, 32),
+    "lookups": (lookups.run, 8),
     "startup": (startup.run, 10_000),
     "imports": (imports.run, 10_000),
     "neighbour": (neighbour.run, 2000),

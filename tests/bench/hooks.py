@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import statistics
 import sys
 import time
@@ -76,7 +77,7 @@ async def run(world: World, connections: int) -> dict[str, object]:
     }
 
 
-class _Load:
+class Load:
     """What one round saw."""
 
     def __init__(self) -> None:
@@ -95,7 +96,7 @@ class _Sender(asyncio.Protocol):
     Written by hand: a client library would take longer to ask than the server to answer.
     """
 
-    def __init__(self, load: _Load, request: Callable[[], bytes], until: float) -> None:
+    def __init__(self, load: Load, request: Callable[[], bytes], until: float) -> None:
         self._load = load
         self._request = request
         self._until = until
@@ -134,32 +135,38 @@ class _Sender(asyncio.Protocol):
             self._transport.close()
 
 
-async def _load(port: int, request: Callable[[int], bytes], connections: int, seconds: float) -> _Load:
-    load = _Load()
+async def load(
+    port: int,
+    request: Callable[[int], bytes],
+    connections: int,
+    seconds: float,
+    tls: ssl.SSLContext | None = None,
+) -> Load:
+    found = Load()
     loop = asyncio.get_running_loop()
     started = time.monotonic()
 
     async def send(number: int) -> None:
         _, sender = await loop.create_connection(
-            lambda: _Sender(load, lambda: request(number), started + seconds), "127.0.0.1", port
+            lambda: _Sender(found, lambda: request(number), started + seconds), "127.0.0.1", port, ssl=tls
         )
         await sender.done
 
     await asyncio.gather(*(send(number) for number in range(connections)))
-    load.a_second = load.statuses.total() / (time.monotonic() - started)
-    return load
+    found.a_second = found.statuses.total() / (time.monotonic() - started)
+    return found
 
 
-async def _rounds(bare: int, ours: int, request: Callable[[int], bytes], connections: int) -> list[tuple[_Load, _Load]]:
+async def _rounds(bare: int, ours: int, request: Callable[[int], bytes], connections: int) -> list[tuple[Load, Load]]:
     """Ask both servers in turns, after a turn that does not count."""
     rounds = []
     for number in range(_ROUNDS + 1):
         seconds = _SECONDS if number else 1.0
-        rounds.append([await _load(port, request, connections, seconds) for port in (bare, ours)])
+        rounds.append([await load(port, request, connections, seconds) for port in (bare, ours)])
     return [(first, second) for first, second in rounds[1:]]
 
 
-def _ratio(rounds: list[tuple[_Load, _Load]]) -> float:
+def _ratio(rounds: list[tuple[Load, Load]]) -> float:
     return round(statistics.median(ours.a_second / bare.a_second for bare, ours in rounds), 3)
 
 

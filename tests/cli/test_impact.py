@@ -99,10 +99,35 @@ async def test_what_runs_it_already_waits_or_is_broken(world: World) -> None:
     assert broken[4].startswith("broken: fieldPath ")
 
 
-async def test_nobody_follows(world: World) -> None:
-    await world.stream("web", latest=(A,))
-    text = (await world.listener("impact", "web:latest")).text
-    assert text == f"{world.namespace}/web:latest: no workload follows it"
+async def test_nobody_follows_and_then_images_are_names(world: World) -> None:
+    here = world.namespace
+    pushed: dict[str, Any] = {"1": (A,)}
+    await world.stream("sidecar", {"name": "2"}, **pushed)
+    await world.workload("app")  # with the images sidecar:1 and not-pushed-yet
+    await world.workload("led", trigger("sidecar:1", container="sidecar"))
+    text = (await world.listener("impact", "sidecar:2")).text
+    assert text == f"{here}/sidecar:2: no workload follows it"
+    led = [f"deployment {here}/led", "sidecar", "sidecar:1", SHORT_A, "would change"]
+    assert rows((await world.listener("impact", "sidecar:1")).text) == [led]
+    assert (await world.listener("lookup", "sidecar", "--on")).code == 0
+    text = (await world.listener("impact", "sidecar:1", "--server-dry-run")).text
+    assert rows(text) == [
+        [
+            f"deployment {here}/app",
+            "sidecar",
+            "sidecar:1",
+            SHORT_A,
+            "would be looked up (accepted)",
+        ],
+        [*led[:4], "would change (accepted)"],
+    ]
+    assert text.split("\n")[-1] == f"{here}/sidecar:1: 1 would be looked up, 1 would change"
+    moved = (await world.listener("impact", "sidecar:1", "--to", B, "-o", "json")).document
+    assert [(each["name"], each["wouldBe"], each["state"]) for each in moved["workloads"]] == [
+        ("app", image(B), "would be looked up"),
+        ("led", image(B), "would change"),
+    ]
+    assert images(await world.get("app"))["sidecar"] == "sidecar:1"
 
 
 async def test_a_dry_run_stores_nothing(world: World) -> None:

@@ -237,6 +237,27 @@ async def test_streams_of_other_namespaces_are_looked_up(world: World) -> None:
     assert f"there is no ImageStream {there}/gone" in (await world.listener("lint")).out
 
 
+async def test_names_that_would_not_be_looked_up(world: World) -> None:
+    here = world.namespace
+    await world.stream("sidecar", {"name": "2"})
+    await world.workload("app")  # with the images sidecar:1 and not-pushed-yet
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job", "namespace": here}}
+    containers = [{"name": "c", "image": "sidecar:2"}]
+    job["spec"] = {"suspend": True, "template": {"spec": {"containers": containers, "restartPolicy": "Never"}}}
+    assert (await world.client.create(f"/apis/batch/v1/namespaces/{here}/jobs", job)).end == "applied"
+    off = f"is not looked up: ImageStream {here}/sidecar has that tag, but no spec.lookupPolicy.local"
+    assert off in (await world.listener("lint")).out
+    assert (await world.listener("lookup", "sidecar", "--on")).code == 0
+    done = await world.listener("lint")
+    assert (done.code, done.err) == (0, "")
+    no_tag = f"ImageStream {here}/sidecar has no tag 1 until somebody pushes it (its tags are 2)"
+    late = "is not looked up any more: a Job stays as it was created; delete the object and create it anew"
+    assert [[cell.strip() for cell in row.split("   ") if cell.strip()] for row in done.out.split("\n")[1:3]] == [
+        [f"deployment {here}/app", "warning", f"container sidecar: image sidecar:1: {no_tag}"],
+        [f"job {here}/job", "warning", f"container c: image sidecar:2 {late}"],
+    ]
+
+
 @pytest.mark.sandbox_only(reason="another cluster's namespaces are none of ours")
 async def test_all_namespaces(world: World) -> None:
     await world.workload("app", trigger("gone:latest"))

@@ -356,6 +356,27 @@ def test_a_repository_that_a_stream_takes_already_needs_no_patch() -> None:
     assert edits.take_repository(Found(known, document()), "quay.io/team/web") == ()
 
 
+@pytest.mark.parametrize(
+    ("spec", "is_on", "wanted"),
+    [
+        pytest.param({}, False, {"lookupPolicy": {"local": True}}, id="no spec"),
+        pytest.param({"tags": [OWNED]}, False, {"tags": [OWNED], "lookupPolicy": {"local": True}}, id="no policy"),
+        pytest.param({"lookupPolicy": {}}, False, {"lookupPolicy": {"local": True}}, id="an empty policy"),
+        pytest.param(
+            {"lookupPolicy": {"local": False, "x": 1}}, False, {"lookupPolicy": {"local": True, "x": 1}}, id="off"
+        ),
+        pytest.param({"lookupPolicy": {"local": True}}, True, {"lookupPolicy": {"local": False}}, id="on"),
+    ],
+)
+def test_whether_images_may_name_the_tags_is_one_small_change(spec: Any, is_on: bool, wanted: Any) -> None:
+    before = {**document(), "spec": spec}
+    known = replace(stream(), local_lookup=is_on)
+    operations = edits.look_up(Found(known, before), on=not is_on)
+    assert operations[0] == TEST
+    assert patched(before, operations)["spec"] == wanted
+    assert edits.look_up(Found(known, before), on=is_on) == ()
+
+
 SAID = {"name": "v1", "from": {"kind": "DockerImage", "name": "quay.io/team/web:1"}, "generation": 3}
 CHECK = "openshift.io/image.dockerRepositoryCheck"
 

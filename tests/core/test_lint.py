@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from listener.core import lint
-from listener.core.kinds import CRON_JOB, DEPLOYMENT, DEPLOYMENT_CONFIG, POD, SHIPWRIGHT_BUILD, Kind
+from listener.core.kinds import CRON_JOB, DEPLOYMENT, DEPLOYMENT_CONFIG, JOB, POD, SHIPWRIGHT_BUILD, Kind
 from listener.core.lint import Finding, Known
+from listener.core.lookups import RESOLVE_NAMES
 from listener.core.streams import Stream, StreamKey
 from listener.core.trigger_edits import Found
 from listener.core.triggers import ALPHA_ANNOTATION, ANNOTATION
@@ -224,15 +225,24 @@ def entry(container: str = "web", source: str = "web:latest", base: str = "spec.
 
 
 def check(
-    kind: Kind, *entries: Any, streams: Known | None = None, template: Any = None, uid: str = "", **metadata: Any
+    kind: Kind,
+    *entries: Any,
+    streams: Known | None = None,
+    template: Any = None,
+    uid: str = "",
+    image: str = "x",
+    status: Any = None,
+    **metadata: Any,
 ) -> list[str]:
     annotations = {**({ANNOTATION: json.dumps(entries)} if entries else {}), **metadata.pop("annotations", {})}
-    inner: Any = {"containers": [{"name": "web", "image": "x"}]}
+    inner: Any = {"containers": [{"name": "web", "image": image}]}
     for part in reversed(kind.pod_spec_path):
         inner = {part: inner, **({"metadata": template} if part == "spec" and template else {})}
     inner.pop("metadata", None)
     document = {"metadata": {"name": "app", "namespace": "shop", "uid": uid, "annotations": annotations, **metadata}}
     document |= inner
+    if status:
+        document["status"] = status
     workload = objects.read_workload(kind, json.dumps(document).encode())
     return told(lint.check_workload(workload, Found(kind, document), streams or known(LATEST)))
 
@@ -338,6 +348,144 @@ def test_a_run_has_no_containers_to_look_for() -> None:
     assert line == "error: a trigger follows shop/gone:1: there is no ImageStream shop/gone"
 
 
+# Names that are looked up
+
+
+RUBY = stream(tag("2.7"), name="ruby", spec={"lookupPolicy": {"local": True}})
+LIVE_RUBY = stream(tag("2.7"), name="ruby", spec={"lookupPolicy": {"local": True}}, **LIVE)
+BASE = stream(tag("v1"), name="base")
+ALL = {RESOLVE_NAMES: "*"}
+NOT_THERE = "ImageStream shop/ruby has no tag 3 until somebody pushes it (its tags are 2.7)"
+
+
+@pytest.mark.parametrize(
+    ("image", "forced", "streams", "findings"),
+    [
+        pytest.param("ruby:2.7", {}, known(RUBY), [], id="sound"),
+        pytest.param("nginx", {}, known(RUBY, missing=["nginx"]), [], id="no stream, and none meant"),
+        pytest.param("nginx", {}, known(RUBY), [], id="nothing known, and none meant"),
+        pytest.param("ruby:3", {}, known(RUBY), [f"info: container web: image ruby:3: {NOT_THERE}"], id="no tag"),
+        pytest.param(
+            "ruby:3", {}, known(LIVE_RUBY), [f"warning: container web: image ruby:3: {NOT_THERE}"], id="no tag there"
+        ),
+        pytest.param(
+            "ruby:2.7",
+            {},
+            known(LIVE_RUBY),
+            ["warning: container web: image ruby:2.7: shop/ruby:2.7 points at nothing yet"],
+            id="a tag that points at nothing",
+        ),
+        pytest.param(
+            "base:v1",
+            {},
+            known(BASE),
+            [
+                (
+                    "warning: container web: image base:v1 is not looked up: ImageStream shop/base has that tag, but no"
+                    " spec.lookupPolicy.local (`listener lookup base --on`)"
+                )
+            ],
+            id="off",
+        ),
+        pytest.param("base:v2", {}, known(BASE), [], id="off, and another tag"),
+        pytest.param("base:v1", ALL, known(BASE), [], id="forced"),
+        pytest.param(
+            "gone:1",
+            ALL,
+            known(missing=["gone"]),
+            ["warning: container web: image gone:1 is not looked up: there is no ImageStream shop/gone"],
+            id="forced without a stream",
+        ),
+        pytest.param(
+            "gone:1",
+            ALL,
+            known(),
+            ["info: container web: image gone:1: ImageStream shop/gone is not in these files"],
+            id="forced, and nothing known",
+        ),
+        pytest.param(
+            "lab/base:v1",
+            ALL,
+            known(BASE),
+            [
+                (
+                    "warning: container web: image lab/base:v1 means base:v1 of shop itself: where all names are looked"
+                    " up, a namespace is left out"
+                )
+            ],
+            id="a namespace that is left out",
+        ),
+        pytest.param("shop/base:v1", ALL, known(BASE), [], id="its own namespace"),
+        pytest.param("r.io/base:v1", ALL, known(BASE), [], id="a registry"),
+    ],
+)
+def test_an_image_that_may_be_a_name(image: str, forced: Any, streams: Known, findings: list[str]) -> None:
+    assert check(DEPLOYMENT, image=image, annotations=forced, streams=streams) == findings
+
+
+def test_a_container_with_a_trigger_is_no_name() -> None:
+    assert check(DEPLOYMENT, entry(source="web:latest"), image="ruby:3", streams=known(LATEST, LIVE_RUBY)) == []
+
+
+def test_a_job_that_exists_is_too_late() -> None:
+    (line,) = check(JOB, image="ruby:2.7", uid="u", streams=known(RUBY))
+    assert line == (
+        "warning: container web: image ruby:2.7 is not looked up any more: a Job stays as it was created; delete the"
+        " object and create it anew"
+    )
+    assert check(JOB, image="ruby:2.7", streams=known(RUBY)) == []
+
+
+def test_what_is_over_or_another_made_is_nobodys_to_mend() -> None:
+    owners = [{"kind": "App", "name": "web", "controller": True}]
+    assert check(POD, image="ruby:3", uid="u", streams=known(LIVE_RUBY)) != []
+    assert check(POD, image="ruby:3", uid="u", streams=known(LIVE_RUBY), status={"phase": "Succeeded"}) == []
+    assert check(DEPLOYMENT, image="ruby:3", uid="u", streams=known(LIVE_RUBY), ownerReferences=owners) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "template", "findings"),
+    [
+        pytest.param(DEPLOYMENT, "*", "*", [], id="right"),
+        pytest.param(DEPLOYMENT, "false", "", [], id="off"),
+        pytest.param(
+            DEPLOYMENT,
+            "true",
+            None,
+            [f"error: metadata.annotations: {RESOLVE_NAMES} means something only with the value '*', found 'true'"],
+            id="another value",
+        ),
+        pytest.param(
+            DEPLOYMENT, None, "ruby", [f"error: spec.template.metadata.annotations: {RESOLVE_NAMES} means"], id="there"
+        ),
+        pytest.param(
+            CRON_JOB,
+            None,
+            "*",
+            [f"error: nobody reads {RESOLVE_NAMES} in spec.jobTemplate.metadata.annotations: it belongs into"],
+            id="a template of Jobs",
+        ),
+        pytest.param(
+            SHIPWRIGHT_BUILD,
+            "*",
+            None,
+            [f"error: nobody reads its annotation {RESOLVE_NAMES}: a Build has no pod spec"],
+            id="no pod spec",
+        ),
+    ],
+)
+def test_where_all_names_are_to_be_looked_up(kind: Kind, own: Any, template: Any, findings: list[str]) -> None:
+    lines = check(
+        kind,
+        annotations={} if own is None else {RESOLVE_NAMES: own},
+        template=None if template is None else {"annotations": {RESOLVE_NAMES: template}},
+        image="r.io/x",
+    )
+    assert len(lines) == len(findings), lines
+    for line, start in zip(lines, findings, strict=True):
+        assert line.startswith(start)
+
+
 # Others
 
 
@@ -347,6 +495,9 @@ def test_kinds_that_follow_nothing() -> None:
     annotated = {**service, "metadata": {"annotations": {ALPHA_ANNOTATION: "[]"}}}
     (line,) = told(lint.check_other(annotated))
     assert "Service of serving.knative.dev/v1 is no kind that follows tags" in line
+    forced = {**service, "metadata": {"annotations": {RESOLVE_NAMES: "*"}}}
+    (line,) = told(lint.check_other(forced))
+    assert "Service of serving.knative.dev/v1 is no kind whose images are looked up" in line
 
 
 @pytest.mark.parametrize("metadata", [None, "x", {"annotations": None}, {"annotations": ["x"]}])

@@ -25,6 +25,8 @@ def metrics() -> Metrics:
     metrics.event_dropped()
     metrics.imported("team", "unchanged")
     metrics.hook_missed("team")
+    metrics.lookup_answered(("resolved", "waiting"), 0.0004)
+    metrics.lookup_answered((), 0.0002)
     metrics.watch("listener_streams", "Image streams known.", None, lambda: {"": 7})
     metrics.watch("listener_workloads", "Workloads with triggers.", "kind", lambda: {"Deployment": 4, "CronJob": 0})
     return metrics
@@ -53,6 +55,11 @@ def samples(metrics: Metrics) -> Mapping[tuple[str, tuple[tuple[str, str], ...]]
         ("listener_events_dropped_total", {}, 1),
         ("listener_imports_total", {"registry": "team", "outcome": "unchanged"}, 1),
         ("listener_missed_hooks_total", {"registry": "team"}, 1),
+        ("listener_lookups_total", {"outcome": "resolved"}, 1),
+        ("listener_lookups_total", {"outcome": "waiting"}, 1),
+        ("listener_lookup_seconds_count", {}, 2),
+        ("listener_lookup_seconds_sum", {}, 0.0006),
+        ("listener_lookup_seconds_bucket", {"le": "0.00025"}, 1),
         ("listener_streams", {}, 7),
         ("listener_workloads", {"kind": "Deployment"}, 4),
         ("listener_workloads", {"kind": "CronJob"}, 0),

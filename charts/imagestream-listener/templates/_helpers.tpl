@@ -9,6 +9,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The name of what is in no namespace: the same release may be in two of them. */}}
+{{- define "listener.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "listener.fullname" .) -}}
+{{- end -}}
+
 {{- define "listener.serviceAccountName" -}}
 {{- $ours := ternary (include "listener.fullname" .) "default" .Values.serviceAccount.create -}}
 {{- .Values.serviceAccount.name | default $ours -}}
@@ -96,4 +101,60 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [secrets]
   verbs: [list]
 {{- end }}
+{{- end -}}
+
+{{/* What API servers call the webhook, and look for in its certificate. */}}
+{{- define "listener.admissionHost" -}}
+{{- printf "%s-admission.%s.svc" (include "listener.fullname" .) .Release.Namespace -}}
+{{- end -}}
+
+{{/* The settings of the lookup. */}}
+{{- define "listener.lookupSettings" -}}
+enabled: true
+{{- if .Values.lookup.certManager.enabled }}
+certFile: /etc/listener/certificate/tls.crt
+keyFile: /etc/listener/certificate/tls.key
+{{- else }}
+secret: {{ .Release.Namespace }}/{{ include "listener.fullname" . }}-lookup
+hosts: [{{ include "listener.admissionHost" . }}]
+webhook: {{ include "listener.clusterName" . }}
+{{- end }}
+{{- end -}}
+
+{{/* The kinds whose images are looked up. A Job's pod spec never changes. */}}
+{{- define "listener.lookupKinds" -}}
+- {group: "", version: v1, resources: [pods, replicationcontrollers], operations: [CREATE, UPDATE]}
+- group: apps
+  version: v1
+  resources: [deployments, statefulsets, daemonsets, replicasets]
+  operations: [CREATE, UPDATE]
+- {group: batch, version: v1, resources: [cronjobs], operations: [CREATE, UPDATE]}
+- {group: batch, version: v1, resources: [jobs], operations: [CREATE]}
+{{- if .Values.rbac.openshift }}
+- {group: apps.openshift.io, version: v1, resources: [deploymentconfigs], operations: [CREATE, UPDATE]}
+{{- end }}
+{{- range .Values.settings.workloads }}
+- group: {{ ternary (splitList "/" .apiVersion | first) "" (contains "/" .apiVersion) | quote }}
+  version: {{ splitList "/" .apiVersion | last }}
+  resources: [{{ .plural | default (printf "%ss" (lower .kind)) }}]
+  operations: [CREATE, UPDATE]
+{{- end }}
+{{- end -}}
+
+{{/* Where these kinds have their pod specs: a Pod, a CronJob, all others. */}}
+{{- define "listener.lookupPaths" -}}
+{{- $paths := list "spec" "spec.template.spec" "spec.jobTemplate.spec.template.spec" -}}
+{{- range .Values.settings.workloads -}}
+{{- $paths = append $paths .podSpecPath -}}
+{{- end -}}
+{{- uniq $paths | toYaml -}}
+{{- end -}}
+
+{{/* The fields of an object that lead there. */}}
+{{- define "listener.lookupRoots" -}}
+{{- $roots := list -}}
+{{- range include "listener.lookupPaths" . | fromYamlArray -}}
+{{- $roots = append $roots (splitList "." . | first) -}}
+{{- end -}}
+{{- uniq $roots | toYaml -}}
 {{- end -}}

@@ -28,9 +28,9 @@ from listener import dialects
 from listener.core.events import Delivery, Parsed, Remark
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.dialects import Dialect
+from listener.edges.listening import Bounds, Connections
 from listener.edges.web import bodies
 from listener.edges.web.limits import Limits, Network, Places, RefusalLog, Refused, Sources
-from listener.edges.web.server import Connections
 from listener.errors import (
     BadInput,
     ClusterUnavailable,
@@ -130,7 +130,9 @@ class Hooks:
 
     def connections(self) -> Connections:
         """What a `Server` listens with."""
-        self._connections = Connections(self._answer, self._sources, self._limits, self._garbled)
+        limits = self._limits
+        bounds = Bounds(limits.connections_per_source, limits.head_seconds, limits.idle_seconds)
+        self._connections = Connections(self._answer, self._sources.counted, bounds, self._garbled, bug="hook.bug")
         return self._connections
 
     def close(self) -> None:

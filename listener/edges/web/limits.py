@@ -79,6 +79,10 @@ class Sources:
             key = self._keys[address] = _key(address)
         return key
 
+    def counted(self, address: str) -> str | None:
+        """The source whose connections those of an address are. A proxy's are not counted: it holds them for many."""
+        return None if self.is_proxy(address) else self.key(address)
+
     def of(self, peer: str, forwarded: str) -> str:
         """The source of a request from `peer`, whose X-Forwarded-For is `forwarded`.
 

@@ -31,6 +31,7 @@ _RUNTIME_JOB: Final = {
     "parallelism": 1,
     "completions": 1,
     "backoffLimit": 6,
+    "manualSelector": False,
     "completionMode": "NonIndexed",
     "suspend": False,
     "podReplacementPolicy": "TerminatingOrFailed",

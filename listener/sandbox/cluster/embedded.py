@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from asyncio import Task
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from listener.sandbox.cluster import access
+from listener.sandbox.cluster.admission import Admission
 from listener.sandbox.cluster.controllers import Controllers
 from listener.sandbox.cluster.faults import Faults
 from listener.sandbox.cluster.resources import BUILTIN, OPENSHIFT, Catalog
@@ -37,11 +39,18 @@ class Cluster:
 
     Keeps everything in memory. `port` 0 takes a free one. `settle_seconds` is the time after which a changed workload
     is observed and ready, `bookmark_seconds` the time between the bookmarks of a watch. With `openshift` it serves
-    DeploymentConfigs, BuildConfigs and Builds besides. Once closed, it is not started again.
+    DeploymentConfigs, BuildConfigs and Builds besides. `services` maps `NAMESPACE/NAME` to the `HOST:PORT` where a
+    webhook of that Service is reached; it may grow later. Once closed, it is not started again.
     """
 
     def __init__(
-        self, port: int = 0, *, settle_seconds: float = 0.2, bookmark_seconds: float = 60.0, openshift: bool = False
+        self,
+        port: int = 0,
+        *,
+        settle_seconds: float = 0.2,
+        bookmark_seconds: float = 60.0,
+        openshift: bool = False,
+        services: Mapping[str, str] | None = None,
     ) -> None:
         self.token = access.new_token()
         self._port = port
@@ -49,7 +58,8 @@ class Cluster:
         self._store = Store()
         catalog = Catalog((*BUILTIN, *OPENSHIFT) if openshift else BUILTIN)
         self._verbs = Verbs(self._store, catalog)
-        self._server = Server(self._store, catalog, self._verbs, self.token, bookmark_seconds)
+        self._admission = Admission(self._verbs, {} if services is None else services)
+        self._server = Server(self._store, catalog, self._verbs, self._admission, self.token, bookmark_seconds)
         self._runner: web.ServerRunner | None = None
         self._controllers: Task[None] | None = None
 
@@ -80,6 +90,7 @@ class Cluster:
         if runner is not None:
             self._server.close()
             await runner.cleanup()
+            await self._admission.close()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -150,7 +150,11 @@ STRUCTS_BESIDES: Final = {"JSONSchemaProps.items": "V1JSONSchemaProps"}
 FREE_OF_REQUIRED: Final = ("Status", "Condition")
 # Go's zero value is taken here, or refused by a rule with words of its own.
 NOT_REQUIRED: Final = frozenset(
-    {"GRPCAction.port", "HTTPGetAction.port", "PolicyRule.verbs", "ServicePort.port", "TCPSocketAction.port"}
+    """
+    GRPCAction.port HTTPGetAction.port MatchCondition.expression MatchCondition.name
+    MutatingWebhook.admissionReviewVersions MutatingWebhook.name MutatingWebhook.sideEffects PolicyRule.verbs
+    ServicePort.port ServiceReference.name ServiceReference.namespace TCPSocketAction.port
+    """.split()  # noqa: SIM905
 )
 
 _PROBE: Final = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
@@ -185,6 +189,14 @@ DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "HTTPGetAction": {"path": "/", "scheme": "HTTP"},
     "HostPathVolumeSource": {"type": ""},
     "NamespaceStatus": {"phase": "Active"},
+    "MutatingWebhook": {
+        "failurePolicy": "Fail",
+        "matchPolicy": "Equivalent",
+        "namespaceSelector": {},
+        "objectSelector": {},
+        "reinvocationPolicy": "Never",
+        "timeoutSeconds": 10,
+    },
     "ObjectFieldSelector": {"apiVersion": "v1"},
     "PersistentVolumeClaimSpec": {"volumeMode": "Filesystem"},
     "PersistentVolumeClaimStatus": {"phase": "Pending"},
@@ -201,10 +213,12 @@ DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "ReplicaSetSpec": {"replicas": 1},
     "ReplicationControllerSpec": {"replicas": 1},
     "RoleRef": {"apiGroup": "rbac.authorization.k8s.io"},
+    "RuleWithOperations": {"scope": "*"},
     "Secret": {"type": "Opaque"},
     "SecretVolumeSource": {"defaultMode": _VOLUME_MODE},
     "ServiceAccountTokenProjection": {"expirationSeconds": 3600},
     "ServicePort": {"protocol": "TCP"},
+    "ServiceReference": {"port": 443},
     "ServiceSpec": {"type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster"},
     "StatefulSetPersistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
     "StatefulSetSpec": {

@@ -216,6 +216,7 @@ def write_options(kind: str, query: Parameters, user_agent: str, *, applies: boo
         dry_run=dry_run == "All",
         field_validation=cast(Literal["Ignore", "Warn", "Strict"], validation or "Warn"),
         force=flag(query.get("force")),
+        named=tuple((name, query[name]) for name in ("fieldManager", "fieldValidation") if query.get(name)),
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 SUBRESOURCE_VERBS = ("get", "patch", "update")
 EVERY_TYPE = frozenset({"metadata.name", "metadata.namespace"})
+ADMISSION = "admissionregistration.k8s.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,15 @@ BUILTIN: tuple[Resource, ...] = (
     _builtin(_RBAC, "v1", "ClusterRole", "clusterroles", **_CLUSTER),
     _builtin(_RBAC, "v1", "RoleBinding", "rolebindings"),
     _builtin(_RBAC, "v1", "Role", "roles"),
+    _builtin(
+        ADMISSION,
+        "v1",
+        "MutatingWebhookConfiguration",
+        "mutatingwebhookconfigurations",
+        categories=("api-extensions",),
+        generation=("webhooks",),
+        **_CLUSTER,
+    ),
     _builtin(
         "apiextensions.k8s.io",
         "v1",

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
-from listener.sandbox.cluster import openshift
+from listener.sandbox.cluster import openshift, webhook_faults
 from listener.sandbox.cluster.constraints import PERCENT, PERCENT_RULE, not_negative, port_or_name
 from listener.sandbox.cluster.defaults import CONTAINERS, POD_SPECS
 from listener.sandbox.cluster.field_errors import (
@@ -583,4 +583,5 @@ _RULES: Final[dict[tuple[str, str], tuple[Rule, ...]]] = {
     ("v1", "Secret"): (_secret, _fixed("type"), _frozen("data")),
     ("v1", "Service"): (_service,),
     **openshift.RULES,
+    **webhook_faults.RULES,
 }

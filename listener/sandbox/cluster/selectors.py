@@ -25,8 +25,8 @@ VALUE_RULE = (
 )
 _NAME = re.compile(NAME_PART)
 _VALUE = re.compile(rf"({NAME_PART})?")
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_SUBDOMAIN_RULE = (
+SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+SUBDOMAIN_RULE = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
     "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
@@ -94,8 +94,8 @@ def key_problems(key: str) -> list[str]:
         return [_TWO_PARTS]
     if slash and not prefix:
         found.append("prefix part must be non-empty")
-    elif slash and not _SUBDOMAIN.fullmatch(prefix):
-        found.append(f"prefix part {_SUBDOMAIN_RULE}")
+    elif slash and not SUBDOMAIN.fullmatch(prefix):
+        found.append(f"prefix part {SUBDOMAIN_RULE}")
     if len(prefix) > 253:
         found.append("prefix part must be no more than 253 bytes")
     if not name:

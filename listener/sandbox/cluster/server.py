@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,8 @@ import msgspec
 import yaml
 from aiohttp import web
 
-from listener.sandbox.cluster import access, discovery, faults, openapi, requests, status
+from listener.sandbox.cluster import access, discovery, faults, openapi, requests, status, warning_headers
+from listener.sandbox.cluster.admission import Admission
 from listener.sandbox.cluster.faults import Call, Fault, Faults
 from listener.sandbox.cluster.listing import Query, page
 from listener.sandbox.cluster.requests import PATCH_TYPES, Answer, Target
@@ -40,12 +41,15 @@ _encode = msgspec.json.Encoder().encode
 class Server:
     """Answers requests. `served` counts them, watches when they begin."""
 
-    def __init__(self, store: Store, catalog: Catalog, verbs: Verbs, token: str, bookmark_seconds: float) -> None:
+    def __init__(
+        self, store: Store, catalog: Catalog, verbs: Verbs, admission: Admission, token: str, bookmark_seconds: float
+    ) -> None:
         self.served = 0
         self.faults = Faults(self._wake_watches)
         self._store = store
         self._catalog = catalog
         self._verbs = verbs
+        self._admission = admission
         self._token = token
         self._bookmark_seconds = bookmark_seconds
         self._closing = asyncio.Event()
@@ -183,12 +187,12 @@ class Server:
             case "get":
                 return self._get(request, asked)
             case "create":
-                return self._create(request, asked, body)
+                return await self._create(request, asked, body)
             case "update" | "patch":
-                return self._change(request, asked, verb, body)
+                return await self._change(request, asked, verb, body)
             case "delete":
-                return self._delete(request, asked, body)
-        return self._delete_all(request, asked, body)
+                return await self._delete(request, asked, body)
+        return await self._delete_all(request, asked, body)
 
     def _get(self, request: web.BaseRequest, asked: Target) -> web.StreamResponse:
         answer = requests.negotiate(request.headers.get("Accept", ""), _OBJECTS)
@@ -204,7 +208,7 @@ class Server:
         found = page(self._store, selection, requests.list_query(request.query))
         return _reply(_shaper(asked.resource, answer, request.query).many(found), answer)
 
-    def _create(self, request: web.BaseRequest, asked: Target, body: bytes) -> web.StreamResponse:
+    async def _create(self, request: web.BaseRequest, asked: Target, body: bytes) -> web.StreamResponse:
         answer = requests.negotiate(request.headers.get("Accept", ""), _OBJECTS)
         resource = asked.resource
         if asked.subresource:
@@ -217,10 +221,11 @@ class Server:
         if asked.subresource:
             builds, written = self._verbs.instantiate(resource, asked.namespace or "", obj, options)
             return self._written(request, Target(builds, asked.namespace), answer, written)
-        written = self._verbs.create(resource, asked.namespace or "", obj, options)
+        namespace = asked.namespace or ""
+        written = await self._admission.write(lambda: self._verbs.propose_create(resource, namespace, obj, options))
         return self._written(request, asked, answer, written)
 
-    def _change(self, request: web.BaseRequest, asked: Target, verb: str, body: bytes) -> web.StreamResponse:
+    async def _change(self, request: web.BaseRequest, asked: Target, verb: str, body: bytes) -> web.StreamResponse:
         answer = requests.negotiate(request.headers.get("Accept", ""), _OBJECTS)
         resource, namespace, name = asked.resource, asked.namespace or "", asked.name or ""
         agent, content_type = request.headers.get("User-Agent", ""), request.headers.get("Content-Type", "")
@@ -229,14 +234,18 @@ class Server:
             obj = requests.document(body, content_type, resource.kind)
             if asked.subresource != "scale":
                 obj = requests.checked_type(resource, obj, body)
-            written = self._verbs.update(resource, namespace, name, obj, options, asked.subresource)
+            written = await self._admission.write(
+                lambda: self._verbs.propose_update(resource, namespace, name, obj, options, asked.subresource)
+            )
             return self._written(request, asked, answer, written)
         kind = PATCH_TYPES.get(content_type.partition(";")[0].strip())
         if kind is None or (kind == "strategic" and resource.custom and asked.subresource != "scale"):
             raise status.unknown_patch_format(custom=resource.custom)
         options = requests.write_options("PatchOptions", request.query, agent, applies=kind == "apply")
         patch = requests.patch_document(body, kind)
-        written = self._verbs.patch(resource, namespace, name, kind, patch, options, asked.subresource)
+        written = await self._admission.write(
+            lambda: self._verbs.propose_patch(resource, namespace, name, kind, patch, options, asked.subresource)
+        )
         return self._written(request, asked, answer, written)
 
     def _written(self, request: web.BaseRequest, asked: Target, answer: Answer, written: Written) -> web.StreamResponse:
@@ -246,27 +255,39 @@ class Server:
         else:
             found = _shaper(resource, answer, request.query).one(written.entry)
         response = _reply(found, answer, 201 if written.created else 200)
-        for warning in written.warnings:
-            quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
-            response.headers.add("Warning", f'299 - "{quoted}"')
+        _warn(response, written.warnings)
         return response
 
-    def _delete(self, request: web.BaseRequest, asked: Target, body: bytes) -> web.StreamResponse:
+    async def _delete(self, request: web.BaseRequest, asked: Target, body: bytes) -> web.StreamResponse:
         options = requests.delete_options(body, request.headers.get("Content-Type", ""), request.query)
         answer = requests.negotiate(request.headers.get("Accept", ""), _OBJECTS)
-        written = self._verbs.delete(asked.resource, asked.namespace or "", asked.name or "", options)
-        if not written.gone or asked.resource.storage in _RETURNED_WHOLE:
-            return _reply(_shaper(asked.resource, answer, request.query).one(written.entry), answer)
-        found = {**status.details(asked.resource, asked.name or ""), "uid": written.entry.uid}
-        return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": found})
+        resource, namespace, name = asked.resource, asked.namespace or "", asked.name or ""
+        warnings = await self._admission.delete(resource, namespace, name, options)
+        written = self._verbs.delete(resource, namespace, name, options)
+        if not written.gone or resource.storage in _RETURNED_WHOLE:
+            response = _reply(_shaper(resource, answer, request.query).one(written.entry), answer)
+        else:
+            found = {**status.details(resource, name), "uid": written.entry.uid}
+            response = _json(
+                {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": found}
+            )
+        _warn(response, warnings)
+        return response
 
-    def _delete_all(self, request: web.BaseRequest, asked: Target, body: bytes) -> web.StreamResponse:
+    async def _delete_all(self, request: web.BaseRequest, asked: Target, body: bytes) -> web.StreamResponse:
         options = requests.delete_options(body, request.headers.get("Content-Type", ""), request.query)
         answer = requests.negotiate(request.headers.get("Accept", ""), _LISTS)
         selection = requests.selection(asked, request.query)
         found = page(self._store, selection, Query())
+        warnings: list[str] = []
+        for entry in found.entries:
+            warnings += await self._admission.delete(
+                asked.resource, entry.namespace, entry.name, options, in_collection=True
+            )
         self._verbs.delete_all(found.entries, selection, options)
-        return _reply(_shaper(asked.resource, answer, request.query).many(found), answer)
+        response = _reply(_shaper(asked.resource, answer, request.query).many(found), answer)
+        _warn(response, warnings)
+        return response
 
     # Watches and faults.
 
@@ -399,4 +420,10 @@ def _refusal(error: ApiError) -> web.Response:
     retry_after = (error.details or {}).get("retryAfterSeconds")
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
+    _warn(response, error.warnings)
     return response
+
+
+def _warn(response: web.Response, warnings: Iterable[str]) -> None:
+    for header in warning_headers.headers(warnings):
+        response.headers.add("Warning", header)

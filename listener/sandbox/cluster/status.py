@@ -34,7 +34,10 @@ MODIFIED = "the object has been modified; please apply your changes to the lates
 
 
 class ApiError(ListenerError):
-    """A request that is refused: its code, its reason and its `details`, ready to be a `Status` object."""
+    """A request that is refused: its code, its reason and its `details`, ready to be a `Status` object.
+
+    `warnings` are what users are told besides.
+    """
 
     def __init__(self, code: int, message: str, *, reason: str | None = None, details: dict[str, Any] | None = None):
         super().__init__(message)
@@ -42,6 +45,7 @@ class ApiError(ListenerError):
         self.message = message
         self.reason = _BY_CODE.get(code, "") if reason is None else reason
         self.details = details
+        self.warnings: tuple[str, ...] = ()
 
     def status(self) -> dict[str, Any]:
         """Return the `Status` object, of `v1`."""

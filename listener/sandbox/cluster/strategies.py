@@ -93,6 +93,26 @@ def prepare_create(resource: Resource, obj: Object, now: str) -> None:
         openshift.prepare_create(obj)
 
 
+def convert(resource: Resource, obj: Object) -> None:
+    """Fold what a type may be written with and is never read with, as a real server does when it decodes it."""
+    if (resource.group, resource.kind) == ("", "Secret"):
+        fold_string_data(obj)
+
+
+def scale(written: Object) -> Object:
+    """Return a Scale as a real server has it once it is decoded: a replica count of zero is none."""
+    spec = {name: value for name, value in (written.get("spec") or {}).items() if value}
+    return {**written, "kind": "Scale", "apiVersion": "autoscaling/v1", "spec": spec}
+
+
+def admit(resource: Resource, obj: Object) -> None:
+    """Add what the server's own admission gives a new object, before webhooks see it."""
+    if (resource.group, resource.kind) == ("", "Pod"):
+        _admit_new_pod(obj)
+        if obj.get("status") == {"phase": "Pending"}:
+            obj["status"] = {}  # the phase is the store's, not the client's
+
+
 def complete_create(resource: Resource, obj: Object) -> None:
     """Add what the server makes up for a new object of its type: a status, an address, labels that select it."""
     special = None if resource.custom else _ON_CREATE.get((resource.group, resource.kind))
@@ -204,11 +224,16 @@ def _job(job: Object) -> None:
 
 
 def _pod(pod: Object) -> None:
+    _admit_new_pod(pod)
+    pod["status"] = {"phase": "Pending", "qosClass": "BestEffort"}
+
+
+def _admit_new_pod(pod: Object) -> None:
+    """The plugins ServiceAccount, Priority and DefaultTolerationSeconds."""
     spec = pod.get("spec") or {}
     account = spec.get("serviceAccountName") or "default"
     admitted = {"serviceAccountName": account, "serviceAccount": account, **_PRIORITY}
     pod["spec"] = {**admitted, **spec, "tolerations": _tolerations(spec)}
-    pod["status"] = {"phase": "Pending", "qosClass": "BestEffort"}
 
 
 def _count_template(before: Object, after: Object) -> None:

@@ -379,6 +379,10 @@ _STRATEGIES = {
 }
 
 
+def _webhooks(obj: Object, now: datetime) -> list[Any]:
+    return [_name(obj), len(obj.get("webhooks") or ()), _age(obj, now)]
+
+
 def _plain(obj: Object, now: datetime) -> list[Any]:
     return [_name(obj), _age(obj, now)]
 
@@ -440,6 +444,9 @@ _LAYOUTS: dict[tuple[str, str], Layout] = {
     ("", "replicationcontrollers"): Layout(_columns(_COUNTED), _replication_controller),
     ("", "secrets"): Layout(_columns("Name | Type | Data | Age"), _secret),
     ("", "services"): Layout(_columns("Name | Type | Cluster-IP | External-IP | Port(s) | Age | *Selector"), _service),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): Layout(
+        _columns("Name | Webhooks:integer | Age"), _webhooks
+    ),
     ("apps", "controllerrevisions"): Layout(_columns("Name | Controller | Revision | Age"), _revision),
     ("apps", "daemonsets"): Layout(
         _columns(

@@ -3,12 +3,15 @@
 One write is one pass through the same doors, in the order of a real server: decode, unknown fields, defaults, the
 server's own fields, validation, field managers, storage. A write that changes nothing stores nothing. Synchronous, so a
 verb is atomic in the event loop. Knows no HTTP.
+
+A write that webhooks are asked about comes in two halves, for they take time: what is proposed, and its commit. Between
+them `reviewed` shows it as it stands at the door of admission, and `is_stale` tells whether to propose it anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -35,10 +38,13 @@ PatchKind = Literal["json", "merge", "strategic", "apply"]
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
+    """`named` are those that the client named itself, as its options object would hold them."""
+
     manager: str = "unknown"
     dry_run: bool = False
     field_validation: FieldValidation = "Warn"
     force: bool = False
+    named: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +71,27 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class _Update:
-    """A write under way: what is stored, what shall be, and by which door it came."""
+class Proposal:
+    """A write under way: what is stored, what shall be, and by which door it came.
+
+    `entry` and `before` are None for an object that is to be created. With the subresource `scale`, `after` is a Scale.
+    `tracked` tells that the managedFields of `after` are those to be stored.
+    """
 
     resource: Resource
-    entry: Entry
-    before: Object
+    entry: Entry | None
+    before: Object | None
     after: Object
     options: WriteOptions
     subresource: str | None = None
     patch: bool = False
     applied: bool = False
+    tracked: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def operation(self) -> Literal["CREATE", "UPDATE"]:
+        return "CREATE" if self.before is None else "UPDATE"
 
 
 class Verbs:
@@ -90,15 +106,17 @@ class Verbs:
         return entry
 
     def create(self, resource: Resource, namespace: str, obj: Object, options: WriteOptions) -> Written:
+        return self.commit(self.propose_create(resource, namespace, obj, options))
+
+    def propose_create(self, resource: Resource, namespace: str, obj: Object, options: WriteOptions) -> Proposal:
         obj = self._addressed(resource, namespace, obj)
         if obj["metadata"].get("resourceVersion"):
             raise ApiError(500, "resourceVersion should not be set on objects to be created", reason="")
         obj, warnings = self._decoded(resource, obj, options)
-        self._name(resource, namespace, obj)
         self._require_namespace(resource, namespace, obj["metadata"].get("name", ""))
-        return self._create(resource, obj, options, warnings, managed_fields=None)
+        return Proposal(resource, None, None, obj, options, warnings=warnings)
 
-    def update(
+    def propose_update(
         self,
         resource: Resource,
         namespace: str,
@@ -106,19 +124,19 @@ class Verbs:
         obj: Object,
         options: WriteOptions,
         subresource: str | None = None,
-    ) -> Written:
+    ) -> Proposal:
         """Replace an object, or with a subresource its status, or its scale: then `obj` is a Scale."""
         obj = self._addressed(resource, namespace, obj, name)
         entry = self.get(resource, namespace, name)
         before = self.load(resource, entry)
         if subresource == "scale":
-            return self._scale(resource, entry, before, obj, options)
+            return Proposal(resource, entry, before, obj, options, subresource)
         if not resource.unconditional and not obj["metadata"].get("resourceVersion"):
             missing = field_errors.invalid("metadata.resourceVersion", 0, "must be specified for an update")
             raise status.invalid(resource.plural, resource.group, name, [missing])
-        return self._update(_Update(resource, entry, before, obj, options, subresource))
+        return Proposal(resource, entry, before, obj, options, subresource)
 
-    def patch(
+    def propose_patch(
         self,
         resource: Resource,
         namespace: str,
@@ -127,18 +145,72 @@ class Verbs:
         patch: Any,
         options: WriteOptions,
         subresource: str | None = None,
-    ) -> Written:
+    ) -> Proposal:
         """Patch an object. An apply patch creates it where it is missing."""
         if kind == "apply":
-            return self._apply(resource, namespace, name, patch, options, subresource)
+            return self._propose_apply(resource, namespace, name, patch, options, subresource)
         entry = self.get(resource, namespace, name)
         before = self.load(resource, entry)
         target = _scale_of(resource, before) if subresource == "scale" else before
         after = _patched(kind, target, patch)
-        if subresource == "scale":
-            return self._scale(resource, entry, before, after, options)
-        after = self._addressed(resource, namespace, after, name)
-        return self._update(_Update(resource, entry, before, after, options, subresource, patch=True))
+        if subresource != "scale":
+            after = self._addressed(resource, namespace, after, name)
+        return Proposal(resource, entry, before, after, options, subresource, patch=True)
+
+    def reviewed(self, proposal: Proposal) -> Proposal:
+        """Return the proposal as webhooks are shown it: decoded, with its defaults, and its managedFields settled.
+
+        What the server adds on its way into the store, a uid for one, is not there yet: neither is it on a real server.
+        """
+        resource, before, options = proposal.resource, proposal.before, proposal.options
+        if proposal.subresource == "scale":
+            return replace(proposal, after=strategies.scale(proposal.after))
+        after, warnings = proposal.after, proposal.warnings
+        if before is not None:
+            after, warnings = self._decoded(resource, after, options, old=before, patch=proposal.patch)
+            warnings = (*proposal.warnings, *warnings)
+        after = self._defaulted(resource, after, before)
+        after = {**after, "metadata": dict(after["metadata"])}
+        strategies.convert(resource, after)
+        if not proposal.tracked:
+            prepared, moment = {**after, "metadata": dict(after["metadata"])}, now()
+            if before is None:
+                strategies.prepare_create(resource, prepared, moment)
+            else:
+                strategies.prepare_update(resource, before, prepared, proposal.subresource)
+            tracked = self._tracked(resource, before, prepared, options, proposal.subresource, moment)
+            after["metadata"]["managedFields"] = tracked["metadata"].get("managedFields", [])
+        if before is None:
+            strategies.admit(resource, after)
+        return replace(proposal, after=after, tracked=True, warnings=warnings)
+
+    def completed(self, resource: Resource, obj: Object) -> Object:
+        """Return what a webhook made of an object as Go would have decoded it, with its defaults. Raises 500."""
+        rules = _schema(resource)
+        if rules is None:
+            return obj
+        why = rules.decode_error(obj)
+        if why is not None:
+            raise status.internal(why)
+        return self._defaulted(resource, rules.prune(obj))
+
+    def is_stale(self, proposal: Proposal) -> bool:
+        """Tell whether the object has changed since the proposal was made, which then starts from what is no more."""
+        if proposal.entry is None and not proposal.applied:
+            return False  # whoever was faster: the commit says that the name is taken
+        resource, metadata = proposal.resource, proposal.after["metadata"]
+        namespace, name = metadata.get("namespace", ""), metadata.get("name", "")
+        if proposal.entry is not None:
+            namespace, name = proposal.entry.key
+        return self.store.collection(resource.storage).get(namespace, name) is not proposal.entry
+
+    def commit(self, proposal: Proposal) -> Written:
+        """Store what is proposed. Nothing may have come between: see `is_stale`."""
+        if proposal.before is None or proposal.entry is None:
+            return self._create(proposal)
+        if proposal.subresource == "scale":
+            return self._scale(proposal, proposal.entry, proposal.before)
+        return self._update(proposal, proposal.entry, proposal.before)
 
     def instantiate(
         self, requested: Resource, namespace: str, request: Object, options: WriteOptions
@@ -162,7 +234,7 @@ class Verbs:
             config = {**config, "metadata": dict(config["metadata"])}
             strategies.prepare_update(configs, before, config, None)
             self._put(configs, config)
-        return made, self._create(made, build, options, warnings, managed_fields=None)
+        return made, self._create(Proposal(made, None, None, build, options, warnings=warnings))
 
     def delete(self, resource: Resource, namespace: str, name: str, options: DeleteOptions) -> Written:
         """Delete an object, or begin to: while finalizers are left it stays, marked, and `gone` is False."""
@@ -298,12 +370,11 @@ class Verbs:
             group = "" if _is_new_event(resource) else resource.group
             raise status.invalid(resource.kind, group, obj["metadata"].get("name", ""), faults)
 
-    def _name(self, resource: Resource, namespace: str, obj: Object) -> None:
-        metadata = obj["metadata"]
+    def _name(self, resource: Resource, metadata: Object) -> None:
         prefix = metadata.get("generateName")
         if metadata.get("name") or not isinstance(prefix, str) or not prefix:
             return
-        collection = self.store.collection(resource.storage)
+        collection, namespace = self.store.collection(resource.storage), metadata.get("namespace", "")
         metadata["name"] = strategies.generated_name(prefix)
         while collection.get(namespace, metadata["name"]) is not None:
             metadata["name"] = strategies.generated_name(prefix)
@@ -317,18 +388,13 @@ class Verbs:
         if "deletionTimestamp" in entry.decode()["metadata"]:
             raise status.terminating(resource, name, namespace)
 
-    def _create(
-        self,
-        resource: Resource,
-        obj: Object,
-        options: WriteOptions,
-        warnings: tuple[str, ...],
-        *,
-        managed_fields: list[Object] | None,
-    ) -> Written:
+    def _create(self, proposal: Proposal) -> Written:
+        resource, obj, options, warnings = proposal.resource, proposal.after, proposal.options, proposal.warnings
+        managed_fields = (obj["metadata"].get("managedFields") or []) if proposal.tracked else None
         moment = now()
         obj = self._defaulted(resource, obj)
         obj = {**obj, "metadata": dict(obj["metadata"])}
+        self._name(resource, obj["metadata"])
         strategies.prepare_create(resource, obj, moment)
         written = {**obj, "metadata": dict(obj["metadata"])}
         strategies.complete_create(resource, obj)
@@ -351,18 +417,23 @@ class Verbs:
             self._serve(obj)
         return Written(entry, created=True, warnings=warnings)
 
-    def _update(self, update: _Update) -> Written:
-        resource, entry, before, options = update.resource, update.entry, update.before, update.options
-        after = update.after
+    def _update(self, proposal: Proposal, entry: Entry, before: Object) -> Written:
+        resource, after, options, subresource = (
+            proposal.resource,
+            proposal.after,
+            proposal.options,
+            proposal.subresource,
+        )
         _check_version(resource, entry, after["metadata"])
-        after, warnings = self._decoded(resource, after, options, old=before, patch=update.patch)
+        after, warnings = self._decoded(resource, after, options, old=before, patch=proposal.patch)
+        warnings = (*proposal.warnings, *warnings)
         after = self._defaulted(resource, after, before)
         after = {**after, "metadata": dict(after["metadata"])}
-        strategies.prepare_update(resource, before, after, update.subresource)
+        strategies.prepare_update(resource, before, after, subresource)
         self._validate(resource, after, before)
-        if not update.applied:
-            after = self._tracked(resource, before, after, options, update.subresource, now())
-        if resource.storage == DEFINITIONS and update.subresource is None:
+        if not proposal.tracked:
+            after = self._tracked(resource, before, after, options, subresource, now())
+        if resource.storage == DEFINITIONS and subresource is None:
             after = custom.accepted(after, now())
             self._refuse_unheld(after)
         if not _differs(before, after):
@@ -384,7 +455,7 @@ class Verbs:
         metadata = {**obj["metadata"], "resourceVersion": str(entry.revision)}
         return self.store.draft(self._stored(resource, {**obj, "metadata": metadata}))
 
-    def _apply(
+    def _propose_apply(
         self,
         resource: Resource,
         namespace: str,
@@ -392,12 +463,12 @@ class Verbs:
         applied: Any,
         options: WriteOptions,
         subresource: str | None,
-    ) -> Written:
+    ) -> Proposal:
         _check_applied_type(resource, applied, subresource)
         entry = self.store.collection(resource.storage).get(namespace, name)
         if subresource == "scale":
             entry = self.get(resource, namespace, name)
-            return self._scale(resource, entry, self.load(resource, entry), applied, options)
+            return Proposal(resource, entry, self.load(resource, entry), applied, options, subresource)
         if entry is None and subresource is not None:
             raise status.not_found(resource, name)
         applied = self._addressed(resource, namespace, applied, name)
@@ -425,14 +496,20 @@ class Verbs:
         except apply.Conflicts as conflicts:
             raise _apply_conflict(conflicts) from None
         after = {**after, "metadata": dict(after["metadata"])}
-        if entry is None or before is None:
-            managed = after["metadata"].get("managedFields") or []
-            written = self._create(resource, after, options, (), managed_fields=managed)
-        else:
-            written = self._update(
-                _Update(resource, entry, before, after, options, subresource, patch=True, applied=True)
-            )
-        return Written(written.entry, written.created, written.gone, warnings)
+        # The warnings are about what was applied: what it is merged with has gone through these doors before.
+        options = replace(options, field_validation="Ignore")
+        return Proposal(
+            resource,
+            entry,
+            before,
+            after,
+            options,
+            subresource,
+            patch=True,
+            applied=True,
+            tracked=True,
+            warnings=warnings,
+        )
 
     def _tracked(
         self,
@@ -454,7 +531,8 @@ class Verbs:
             schema=_schema(resource),
         )
 
-    def _scale(self, resource: Resource, entry: Entry, before: Object, scale: Object, options: WriteOptions) -> Written:
+    def _scale(self, proposal: Proposal, entry: Entry, before: Object) -> Written:
+        resource, scale = proposal.resource, proposal.after
         paths = resource.scale
         if paths is None:
             raise status.not_served()
@@ -465,7 +543,7 @@ class Verbs:
         after = _with(before, paths.replicas.split("."), wanted)
         version = (scale.get("metadata") or {}).get("resourceVersion")
         after = {**after, "metadata": {**after["metadata"], **({"resourceVersion": version} if version else {})}}
-        return self._update(_Update(resource, entry, before, after, options, subresource="scale"))
+        return self._update(replace(proposal, after=after, patch=False), entry, before)
 
     def _stream(self, namespace: str, name: str) -> Object | None:
         if self.catalog.stored(STREAMS) is None:
