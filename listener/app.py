@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import platform
 import signal
+import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +27,7 @@ from listener.core.receipts import Arrival, Receipt
 from listener.core.streams import Serving, Stream
 from listener.dialects import DIALECTS
 from listener.edges import metrics
+from listener.edges.admission import Door
 from listener.edges.cluster import Cluster
 from listener.edges.metrics import Metrics
 from listener.edges.registry import HostSettings, Registries
@@ -33,6 +35,7 @@ from listener.edges.secrets import Secret, SecretGate
 from listener.edges.web import Address, Gate, Hook, Hooks, Server, monitoring_app
 from listener.errors import ClusterUnavailable, SettingsError
 from listener.flow.bookkeeper import Bookkeeper
+from listener.flow.certificates import FileKeeper, Keeper
 from listener.flow.fanout import FanOut
 from listener.flow.importer import Importer, Known
 from listener.flow.inquiry import Inquiry, PullSecrets
@@ -72,9 +75,12 @@ class Service:
         self._settings = settings
         self.hooks_port = 0
         self.monitoring_port = 0
+        self.admission_port = 0
         self._metrics = Metrics()
         self._state = State()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tls: ssl.SSLContext | None = None  # of the door for API servers, if there is one
+        self._keeper: Coroutine[Any, Any, None] | None = None
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._draining = False
 
@@ -166,6 +172,8 @@ class Service:
             "monitoring": Server(monitoring_app(self, self._metrics.expose, metrics.CONTENT_TYPE)),
         }
         self._watch_gauges()
+        if settings.lookup.enabled:
+            self._look_names_up(settings, cluster)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -178,6 +186,10 @@ class Service:
         """Listen, and begin to follow the cluster. Raises SettingsError if an address cannot be listened on."""
         self.monitoring_port = await self._listen("monitoring", self._settings.listen.monitoring)
         self.hooks_port = await self._listen("hooks", self._settings.listen.hooks)
+        if self._tls and self._keeper:
+            address = self._settings.listen.admission
+            self.admission_port = await self._listen("admission", address, self._tls)
+            self._run(self._keeper, "certificate")
         for registries in (self._registries, self._hook_registries, self._strangers_registries):
             await self._clients.enter_async_context(registries)
         if self._signers:
@@ -312,10 +324,43 @@ class Service:
         self._signed.append(messages)
         return messages, messages.confirm
 
-    async def _listen(self, name: str, address: str) -> int:
+    def _look_names_up(self, settings: Settings, cluster: Cluster) -> None:
+        """Build the door for API servers, and who keeps its certificate."""
+        from listener.edges import certificates  # noqa: PLC0415 - 9 MiB that few need
+
+        found, serving = settings.lookup, certificates.ServingContext()
+        keeper: Keeper | FileKeeper
+        if found.secret:
+            namespace, _, name = found.secret.partition("/")
+            try:
+                keeper = Keeper(
+                    cluster,
+                    certificates,
+                    secret=(namespace, name),
+                    hosts=found.hosts,
+                    webhook=found.webhook,
+                    use=serving.use,
+                    now=_now,
+                )
+            except ValueError as error:
+                raise SettingsError(f"lookup.hosts: {error}") from error
+        else:
+            files = certificates.Files(Path(found.cert_file or ""), Path(found.key_file or ""))
+            keeper = FileKeeper(files, use=serving.use)
+        door = Door(self._kinds, self._state.streams.get, self._streams_known, self._metrics)
+        self._servers["admission"] = Server(door.connections())
+        self._tls, self._keeper = serving.context, keeper.run()
+        self._metrics.watch(
+            "listener_lookup_certificate_expiry_timestamp_seconds",
+            "When the certificate that API servers are shown ends.",
+            None,
+            lambda: {} if keeper.ends is None else {"": keeper.ends},
+        )
+
+    async def _listen(self, name: str, address: str, tls: ssl.SSLContext | None = None) -> int:
         host, _, port = address.rpartition(":")
         try:
-            return await self._servers[name].start(Address(host.strip("[]"), int(port)))
+            return await self._servers[name].start(Address(host.strip("[]"), int(port)), tls)
         except OSError as error:
             raise SettingsError(f"listen.{name}: cannot listen on {address}: {error.strerror or error}") from error
 
