@@ -550,7 +550,11 @@ def _show_answer(status: int, reason: str, answer: bytes, how: str) -> None:
         text = events.printable(line(answer.decode(errors="replace")), _ANSWER_SHOWN)
         output.say(f"{status} {reason}".rstrip() + (f"\n{text}" if text else ""))
         return
-    rows = [row for key in ("moved", "unchanged", "ignored", "refused") for row in _answer_rows(key, found.get(key))]
+    rows = [
+        row
+        for key in ("moved", "unchanged", "ignored", "refused", "unanswered")
+        for row in _answer_rows(key, found.get(key))
+    ]
     parts = [f"{status} {reason}: {events.printable(found['outcome'])}"]
     parts += [output.table(("OUTCOME", "WHAT", "DETAIL"), rows)] if rows else []
     if isinstance(found.get("delivery"), str):

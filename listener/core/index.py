@@ -114,6 +114,13 @@ class StreamIndex:
         """Return the streams that take images from a (completed) repository."""
         return frozenset(self._fed_by.get(repository, ()))
 
+    def beside(self, repository: Repository) -> tuple[tuple[StreamKey, Repository], ...]:
+        """Return a stream that takes images from another repository of the same registry, and that; or nothing."""
+        for other, keys in self._fed_by.items():
+            if other.registry == repository.registry and other != repository:
+                return ((min(keys), other),)
+        return ()
+
 
 class WorkloadIndex:
     """The workloads with a trigger annotation, or with a name that may be looked up, as last seen: found by key and by

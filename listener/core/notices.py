@@ -15,6 +15,7 @@ class Reason(StrEnum):
 
     TAG_MOVED = "TagMoved"
     PUSH_REFUSED = "PushRefused"
+    PUSH_UNANSWERED = "PushUnanswered"
     IMPORT_SUCCEEDED = "ImportSucceeded"
     IMPORT_FAILED = "ImportFailed"
     STREAM_REFUSED = "StreamRefused"

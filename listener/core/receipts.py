@@ -35,19 +35,23 @@ class Receipt:
     """Everything in `moved` is stored in the cluster.
 
     `unchanged` are tags that were already there, `ignored` is what was understood and is not for us, `refused` what was
-    meant for us and can never be taken.
+    meant for us and can never be taken. `unanswered` is what its registry cannot speak about: it is stored nowhere, and
+    the registry is asked again until it can.
     """
 
     moved: tuple[Moved, ...] = ()
     unchanged: tuple[Moved, ...] = ()
     ignored: tuple[Remark, ...] = ()
     refused: tuple[Remark, ...] = ()
+    unanswered: tuple[Remark, ...] = ()
 
     @property
     def outcome(self) -> str:
         """One word for the whole delivery: the worst that a person should look at first."""
         if self.refused:
             return "refused"
+        if self.unanswered:
+            return "unanswered"
         if self.moved:
             return "moved"
         return "unchanged" if self.unchanged else "ignored"

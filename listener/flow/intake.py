@@ -4,6 +4,12 @@ A delivery is answered only when everything it moved is stored. What can never b
 reason; only what could not be confirmed or stored *now* is an error, for then the sender shall come again. One part
 that fails does not keep the others from being stored.
 
+There is one end to "come again". A sender that repeats its first event until it is taken would send nothing else while
+a registry cannot read one manifest. So a push that came in vain for five minutes, while its registry answers about
+other images, is acknowledged though nothing of it is stored, and its tag is handed to the importer, which asks until
+the registry can say where it is. That much is promised as long as this process lives. After a restart a tag with a
+scheduled import is asked for anyway; one that is only pushed to waits for its next push. The stream's Event says so.
+
 What a delivery says is checked with its registry before (`verification`); a moment after, the importer looks where the
 registry has put the tag.
 """
@@ -16,6 +22,8 @@ from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
+import structlog
+
 from listener.core import pushes
 from listener.core.events import Parsed, PushEvent, Remark
 from listener.core.notices import Notice, Reason, about_stream
@@ -27,9 +35,12 @@ from listener.core.streams import Repository, Source, Stream, StreamKey
 from listener.errors import Deferred, Unconfirmed
 from listener.flow.bookkeeper import Booked, Bookkeeper, Cause, Change, NotBooked
 from listener.flow.inquiry import Inquiry
+from listener.flow.overdue import Overdue
 from listener.flow.questions import Lasting, Questions, Recent
 from listener.flow.state import State
-from listener.flow.verification import Refused, Verification
+from listener.flow.verification import Refused, Unanswered, Verification
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -78,6 +89,7 @@ class _Outcome:
 
     taken: list[tuple[Push, Effect]] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
+    unanswered: list[Unanswered] = field(default_factory=list)
     unstored: NotBooked | None = None
     failures: list[Deferred] = field(default_factory=list)
 
@@ -106,6 +118,7 @@ class Intake:
         self._limit = history_limit
         self._namespaces = frozenset(namespaces)
         self._lasting = Lasting(inquiry)
+        self._overdue = Overdue()
         self._missed = Recent(seconds=_MISSED_SECONDS, most=_MOST_MISSED)
         self._untaken = Recent(seconds=_UNTAKEN_SECONDS, most=_MOST_UNTAKEN)
 
@@ -133,10 +146,13 @@ class Intake:
                 wanted[target.stream].append(_Wanted(event, source, target))
         seconds = _ASK_SHARE * patience_seconds
         async with Questions(self._inquiry, self._lasting, self._state, self._missed, seconds=seconds) as questions:
-            verification = Verification(questions, self._state, asks=origin.verify, believes=origin.believes_unverified)
+            verification = Verification(
+                questions, self._state, self._overdue, asks=origin.verify, believes=origin.believes_unverified
+            )
             outcomes = await _all(self._take_for(key, each, verification, arrival) for key, each in wanted.items())
         moved: list[Moved] = []
         unchanged: list[Moved] = []
+        given_up: list[tuple[StreamKey, Unanswered]] = []
         failures: list[Deferred] = []
         for (key, asked), outcome in zip(wanted.items(), outcomes, strict=True):
             if isinstance(outcome, BaseException):
@@ -149,11 +165,13 @@ class Intake:
                 (moved if effect is Effect.MOVED else unchanged).append(Moved(key, push.tag, push.digest))
             refused += self._tell_refused(key, outcome)
             failures += outcome.failures
+            given_up += [(key, each) for each in outcome.unanswered]
         if failures:
             raise failures[0]
+        unanswered = self._tell_unanswered(given_up)
         if moved:
             self._meter.stored(asyncio.get_running_loop().time() - arrival.received)
-        return Receipt(tuple(moved), tuple(unchanged), tuple(ignored), tuple(refused))
+        return Receipt(tuple(moved), tuple(unchanged), tuple(ignored), tuple(refused), tuple(unanswered))
 
     @staticmethod
     def _believable(origin: Origin, events: Sequence[PushEvent], refused: list[Remark]) -> Iterable[PushEvent]:
@@ -175,7 +193,8 @@ class Intake:
         )
         create = any(each.target.create for each in wanted)
         for turn in range(_TURNS):
-            if not found:
+            # A stream that is to be made is made even for pushes that are given up: only then is it asked for.
+            if not (found or (create and outcome.unanswered and turn == 0)):
                 return outcome
             try:
                 booked = await self._bookkeeper.book(
@@ -197,7 +216,7 @@ class Intake:
         return outcome
 
     @staticmethod
-    async def _sorted(outcome: _Outcome, checks: Iterable[Awaitable[Push | Refused]]) -> list[Push]:
+    async def _sorted(outcome: _Outcome, checks: Iterable[Awaitable[Push | Refused | Unanswered]]) -> list[Push]:
         """Return the pushes that may be stored; what is refused or has to come again is noted in the outcome."""
         pushes_: list[Push] = []
         for answer in await _all(checks):
@@ -206,6 +225,8 @@ class Intake:
                     pushes_.append(answer)
                 case Refused():
                     outcome.refused.append(answer)
+                case Unanswered():
+                    outcome.unanswered.append(answer)
                 case Deferred():
                     outcome.failures.append(answer)
                 case BaseException():
@@ -214,7 +235,7 @@ class Intake:
 
     async def _push(
         self, verification: Verification, event: PushEvent, source: Source, target: _Target, arrival: Arrival
-    ) -> Push | Refused:
+    ) -> Push | Refused | Unanswered:
         """What is to be stored for one tag, checked by what is known of its stream."""
 
         def push(digest: str, pushed: str = "") -> Push:
@@ -239,10 +260,14 @@ class Intake:
         return change
 
     def _announce(self, wanted: Sequence[_Wanted], outcome: _Outcome) -> None:
-        """Have tags looked up in a moment. Of what was not taken only so many: anybody can make up names."""
+        """Have tags looked up in a moment. Of what was not taken only so many: anybody can make up names.
+
+        What is given up is always among them; so much is not given up at once.
+        """
         taken = {push.source: push.followed for push, _ in outcome.taken}
+        given_up = {each.source for each in outcome.unanswered}
         for each in wanted:
-            if each.source in taken or self._untaken.add(each.source):
+            if each.source in taken or each.source in given_up or self._untaken.add(each.source):
                 self._importer.announced(each.source, taken.get(each.source) or each.event.digest or "")
 
     # Who is concerned
@@ -278,6 +303,18 @@ class Intake:
             for message in told:
                 self._recorder.record(Notice(about_stream(key, stream.uid), Reason.PUSH_REFUSED, message))
         return [Remark(f"ImageStream {key}", why) for why in told.values()]
+
+    def _tell_unanswered(self, given_up: Sequence[tuple[StreamKey, Unanswered]]) -> list[Remark]:
+        """Tell people of pushes that are acknowledged and stored nowhere; return what the sender is told."""
+        remarks = []
+        for key, each in given_up:
+            log.warning("hook.push_unanswered", stream=str(key), source=str(each.source), reason=each.message)
+            why = "its registry cannot speak about it, and is asked again until it can"
+            remarks.append(Remark(f"push of {each.source} to ImageStream {key}", f"{why}: {each.message}"))
+            if stream := self._state.streams.get(key):
+                message = f"a push of {each.source} is not stored: {why}: {each.message}"
+                self._recorder.record(Notice(about_stream(key, stream.uid), Reason.PUSH_UNANSWERED, message))
+        return remarks
 
 
 async def _all(works: Iterable[Awaitable[T]]) -> Sequence[T | BaseException]:

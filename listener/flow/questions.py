@@ -15,8 +15,9 @@ from typing import Any, Self, TypeVar
 
 from listener.core.conditions import Problem
 from listener.core.manifests import Described
-from listener.core.streams import Source, SpecTag, StreamKey
-from listener.errors import RegistryRefused, RegistryUnavailable
+from listener.core.references import Reference
+from listener.core.streams import Repository, Source, SpecTag, StreamKey
+from listener.errors import ClusterError, RegistryRefused, RegistryUnavailable
 from listener.flow.inquiry import Access, Inquiry
 from listener.flow.state import State
 
@@ -26,6 +27,8 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)  # then as the last
 # A registry that trips over the push it is just storing (seen with distribution: 500) is there again at once; one that
 # is away is not, and its senders come again.
 _TRIES_IN_TROUBLE = 3
+_SPEAKS_SHARE = 1 / 3  # of a delivery's time, and beyond it: a question that hangs has used up all of that
+_NOBODYS = "sha256:" + "0" * 64
 
 
 class Recent:
@@ -126,11 +129,34 @@ class Questions:
             lambda: self._in_time(source, self._inquiry.image(source.reference, described, spec_tag, access)),
         )
 
+    async def answers_otherwise(self, key: StreamKey, source: Source) -> bool:
+        """Whether the registry says of other images whether it has them, in this repository or in one beside it."""
+        places = [(key, Repository(source.registry, source.repository))]
+        places += self._state.streams.beside(places[0][1])
+        asked = (self._once((place,), partial(self._speaks, *place)) for place in places)
+        return any(await asyncio.gather(*asked))
+
     async def pause(self, seconds: float) -> bool:
         """Wait, if there is time for that and a question more; tell whether there was."""
         if self._has_passed(seconds):
             return False
         await asyncio.sleep(seconds)
+        return True
+
+    async def _speaks(self, key: StreamKey, repository: Repository) -> bool:
+        """Whether a registry knows what is in a repository: an image that nobody has must not be there."""
+        stream = self._state.streams.get(key)
+        reference = Reference(repository.registry, repository.name, None, _NOBODYS)
+        try:
+            async with asyncio.timeout(_SPEAKS_SHARE * self._seconds):
+                insecure = bool(stream and stream.insecure_repository)
+                access = await self._inquiry.access(key.namespace, reference, insecure=insecure)
+                await self._inquiry.head(reference, access)
+        except RegistryRefused as error:
+            # "Not for you" may come from a door that knows nothing of what is behind it.
+            return error.reason == Problem.NOT_FOUND
+        except (RegistryUnavailable, ClusterError, TimeoutError):
+            return False
         return True
 
     async def _access(self, key: StreamKey, tag: str, source: Source) -> Access:

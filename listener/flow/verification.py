@@ -5,7 +5,8 @@ or where nothing else tells whether the push is the newest. The questions are th
 pull secrets, and they go to the host of the settings: never to one that a payload names.
 
 A registry that says no ends the matter: the push is refused, for its sender would repeat it for ever. One that does
-not answer does not: then the sender comes again, unless the settings let us believe it meanwhile.
+not answer does not: then the sender comes again, unless the settings let us believe it meanwhile. A push that came in
+vain for five minutes, while its registry answers about other images, is given up as a push (`Unanswered`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from listener.core.conditions import Problem
 from listener.core.manifests import Described
 from listener.core.pushes import Effect, Place, Push
 from listener.core.streams import Source, StreamKey
-from listener.errors import ClusterError, Deferred, RegistryError, RegistryRefused, RegistryUnavailable, Unconfirmed
+from listener.errors import ClusterError, Deferred, RegistryRefused, RegistryUnavailable, Unconfirmed
+from listener.flow.overdue import Overdue, Trouble
 from listener.flow.questions import Questions
 from listener.flow.state import State
 
@@ -46,20 +48,36 @@ class Refused:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A push for one stream that its registry cannot speak about, and has not been able to for long.
+
+    It is only a hint by now: that the registry is to be asked where the tag is, until it can say.
+    """
+
+    stream: StreamKey
+    source: Source
+    message: str
+
+
 class Verification:
     """What the registry says of the pushes of one delivery. Everything raises Deferred if the registry cannot say now.
 
-    `believes` lets a push pass that the registry cannot be asked about now, as it came.
+    `believes` lets a push pass that the registry cannot be asked about now, as it came. `overdue` is what deliveries
+    before have come with in vain.
     """
 
-    def __init__(self, questions: Questions, state: State, *, asks: bool, believes: bool) -> None:
+    def __init__(self, questions: Questions, state: State, overdue: Overdue, *, asks: bool, believes: bool) -> None:
         """`asks` false: nothing is asked, and everything believed."""
         self._questions = questions
         self._state = state
+        self._overdue = overdue
         self._asks = asks
         self._believes = believes
 
-    async def resolved(self, key: StreamKey, tag: str, source: Source, push: Callable[[str], Push]) -> Push | Refused:
+    async def resolved(
+        self, key: StreamKey, tag: str, source: Source, push: Callable[[str], Push]
+    ) -> Push | Refused | Unanswered:
         """Find out what was pushed to a tag; `push` makes one of a digest.
 
         Where the registry names what the tag has, or had, it may not have moved its own tag yet: it is asked again.
@@ -72,27 +90,29 @@ class Verification:
             is_missing = error.reason == Problem.NOT_FOUND
             return replace(found, why=f"{found.why}. A test button sends such pushes") if is_missing else found
         except (RegistryUnavailable, ClusterError) as error:
-            raise self._unconfirmed(source, error) from error
+            return await self._unanswered((key, source, ""), error)
+        self._overdue.forget((key, source, ""))
         return replace(push(digest), followed=described.digest, is_sure=True, stood=stood)
 
-    async def checked(self, key: StreamKey, push: Push, effect: Effect, *, turn: int) -> Push | Refused:
+    async def checked(self, key: StreamKey, push: Push, effect: Effect, *, turn: int) -> Push | Refused | Unanswered:
         """Return the push with the answer to what its effect asks for. In a later `turn` tags are looked up anew."""
         if effect not in (Effect.UNSEEN, Effect.UNSURE):
             return push
         if not self._asks:
             return replace(push, is_there=True, is_sure=effect is Effect.UNSURE)
+        trouble = key, push.source, push.followed
         try:
-            if effect is Effect.UNSEEN:
-                return await self._seen(key, push)
-            return await self._confirmed(key, push, turn)
+            found = await (self._seen(key, push) if effect is Effect.UNSEEN else self._confirmed(key, push, turn))
         except RegistryRefused as error:
             return self._refused(key, _by_digest(push) if effect is Effect.UNSEEN else push.source, error)
         except (RegistryUnavailable, ClusterError) as error:
             # What may be an old push is not believed: it would move a tag backwards.
             if not self._believes or effect is Effect.UNSURE:
-                raise self._unconfirmed(push.source, error) from error
+                return await self._unanswered(trouble, error)
             log.info("hook.believed", source=str(push.source), digest=push.followed, reason=str(error))
             return replace(push, is_there=True)
+        self._overdue.forget(trouble)
+        return found
 
     async def _seen(self, key: StreamKey, push: Push) -> Push:
         described = await self._questions.head(key, push.tag, _by_digest(push))
@@ -150,11 +170,18 @@ class Verification:
             case _:
                 return Refused(key, str(error), str(error))
 
-    @staticmethod
-    def _unconfirmed(source: Source, error: RegistryError | ClusterError) -> Deferred:
+    async def _unanswered(self, trouble: Trouble, error: RegistryUnavailable | ClusterError) -> Unanswered:
+        """Give a push up, if its registry has long been at a loss about it and about little else; or raise Unconfirmed.
+
+        While the registry as a whole is away its sender comes again, however long that takes.
+        """
+        key, source, _ = trouble
         log.info("hook.unconfirmed", source=str(source), reason=str(error))
+        is_overdue = isinstance(error, RegistryUnavailable) and self._overdue.note(trouble)
+        if is_overdue and await self._questions.answers_otherwise(key, source):
+            return Unanswered(key, source, str(error))
         advice = error.retry_after_seconds if isinstance(error, (RegistryUnavailable, Deferred)) else None
-        return Unconfirmed(f"{source} cannot be confirmed: {error}", retry_after_seconds=advice)
+        raise Unconfirmed(f"{source} cannot be confirmed: {error}", retry_after_seconds=advice) from error
 
 
 def _by_digest(push: Push) -> Source:

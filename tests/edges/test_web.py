@@ -27,7 +27,7 @@ async def test_a_delivery_reaches_the_handler_and_its_answer_says_what_became_of
     async def take(_parsed: Parsed, _arrival: Arrival) -> Receipt:
         remark = Remark("pull shop/web", "only a push moves a tag")
         other = Moved(StreamKey("shop", "web"), "v1", DIGEST)
-        return Receipt((MOVED,), (other,), (remark,), (Remark("push of x", "no"),))
+        return Receipt((MOVED,), (other,), (remark,), (Remark("push of x", "no"),), (Remark("push of y", "later"),))
 
     async with door(take, scheme=authentication.Bearer()) as team:
         status, body, headers = await team.post(headers={**JSON, **BEARER})
@@ -42,6 +42,7 @@ async def test_a_delivery_reaches_the_handler_and_its_answer_says_what_became_of
         "unchanged": [{"namespace": "shop", "stream": "web", "tag": "v1", "digest": DIGEST}],
         "ignored": [{"what": "pull shop/web", "why": "only a push moves a tag"}],
         "refused": [{"what": "push of x", "why": "no"}],
+        "unanswered": [{"what": "push of y", "why": "later"}],
     }
     assert team.meter.labels == [("team", "refused")]
 

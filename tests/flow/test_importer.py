@@ -893,3 +893,28 @@ async def test_ten_thousand_tags_keep_their_schedule(world: World) -> None:
     in_each_second = Counter(int(moment) for times in asked.values() for moment in times)
     assert max(in_each_second.values()) < 40  # 11 on average
     assert world.cluster.writes == []
+
+
+@pytest.mark.parametrize(
+    ("key", "source"),
+    [
+        pytest.param(WEB, LATEST, id="the stream names the repository"),
+        pytest.param(WEB, Source("i.example", "shop/web", "latest", ""), id="the repository is the stream"),
+    ],
+)
+async def test_a_tag_of_a_push_that_was_given_up_is_asked_for_until_its_registry_can_say(
+    world: World, key: StreamKey, source: Source
+) -> None:
+    world.put(checked() if source is LATEST else stream(key, repository=""))
+    world.registry.error = lambda _: RegistryUnavailable("it answered 500")
+    async with world.running():
+        world.importer.announced(source, digest("a"))
+        await asyncio.sleep(120 * MINUTE)
+        assert 24 <= len(world.heads()) < 60
+        world.registry.put("a", repository=f"{source.registry}/{source.repository}")
+        world.registry.error = lambda _: None
+        await asyncio.sleep(6 * MINUTE)
+        assert world.letters() == "a"
+        asked = len(world.heads())
+        await asyncio.sleep(60 * MINUTE)
+        assert len(world.heads()) == asked

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from listener.core.events import Parsed, PushEvent, Remark
-from listener.core.manifests import OCI_INDEX, Child, Platform
+from listener.core.manifests import OCI_INDEX, Child, Described, Platform
 from listener.core.notices import Reason
 from listener.core.origins import Origin
 from listener.core.outcomes import End, Outcome
 from listener.core.receipts import Receipt
+from listener.core.references import Reference
 from listener.core.streams import Source, SpecTag, Stream, StreamKey
 from listener.core.workloads import WorkloadKey
-from listener.errors import ClusterUnavailable, RegistryError, RegistryRefused, RegistryUnavailable, Unconfirmed
+from listener.errors import (
+    ClusterUnavailable,
+    Deferred,
+    RegistryError,
+    RegistryRefused,
+    RegistryUnavailable,
+    Unconfirmed,
+)
 from listener.flow.bookkeeper import Bookkeeper
 from listener.flow.inquiry import Inquiry, PullSecrets
 from listener.flow.intake import Intake
+from listener.flow.overdue import Overdue
 from listener.flow.state import State
 from tests.flow.fakes import (
     REPOSITORY,
@@ -848,3 +859,141 @@ async def test_what_strangers_make_up_fills_no_queue(world: World) -> None:
     world.registry.lacks = ""
     await world.take(push())
     assert len(world.announcements.heard) == 1001  # what is taken is always confirmed
+
+
+# A registry that cannot speak about one image
+
+
+def trips_over(letter: str, tag: str = "latest") -> Callable[[str], RegistryError | None]:
+    """The registry answers 500 about one image, by digest and by tag, and about all others as always."""
+    names = (f"{REPOSITORY}@{digest(letter)}", f"{REPOSITORY}:{tag}")
+    return lambda name: RegistryUnavailable("it answered 500") if name in names else None
+
+
+async def delivered(world: World, *pushes: PushEvent, seconds: float = 900, **more: Any) -> dict[str, float]:
+    """Deliver as distribution does, the first until it is taken; return when each was, by its digest's letter."""
+    taken: dict[str, float] = {}
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            for each in pushes:
+                while (name := each.digest[-1] if each.digest else "-") not in taken:
+                    try:
+                        await world.take(each, **more)
+                        taken[name] = loop.time()
+                    except Deferred:
+                        await asyncio.sleep(1)
+    return taken
+
+
+@pytest.fixture
+def lacking(world: World) -> World:
+    """A registry that says of what nobody has that it is not there."""
+    world.registry.lacks = "0"
+    world.put(stream())
+    return world
+
+
+@pytest.mark.parametrize("before", ["", "ab"], ids=["a new image", "one it had before"])
+async def test_one_image_that_a_registry_trips_over_for_ever_does_not_keep_others_away(
+    lacking: World, before: str
+) -> None:
+    await lacking.take(*(push(letter=letter) for letter in before))
+    lacking.registry.error = trips_over("a")
+    taken = await delivered(lacking, push(letter="a"), push("shop/web", "v2", "c"))
+    assert 300 <= taken["a"] < 310
+    assert taken["c"] - taken["a"] < 1
+    assert lacking.head(WEB, "v2") == digest("c")
+    assert lacking.head(WEB, "latest") == (digest("b") if before else None)
+
+
+async def test_a_push_that_is_given_up_is_told_and_left_to_the_importer(lacking: World) -> None:
+    lacking.registry.error = trips_over("a")
+    await delivered(lacking, push())
+    lacking.announcements.heard.clear()
+    receipt = await lacking.take(push())
+    assert (receipt.outcome, len(receipt.unanswered), receipt.moved) == ("unanswered", 1, ())
+    assert "it answered 500" in receipt.unanswered[0].why
+    assert lacking.announcements.heard == [(f"{REPOSITORY}:latest", digest("a"))]
+    notice, again = lacking.notices.of(Reason.PUSH_UNANSWERED)
+    assert f"{REPOSITORY}:latest is not stored" in notice.message
+    assert notice == again
+
+
+async def test_an_integrated_stream_is_made_though_its_first_push_is_given_up(lacking: World) -> None:
+    """Only for streams that exist is a registry asked."""
+    lacking.cluster.namespaces.add("team")
+    name = f"r.example/team/app@{digest('a')}"
+    lacking.registry.error = lambda asked: RegistryUnavailable("it answered 500") if asked == name else None
+    assert await delivered(lacking, push("team/app"), origin=INTEGRATED)
+    assert StreamKey("team", "app") in lacking.cluster.streams
+
+
+async def test_without_a_digest_too(lacking: World) -> None:
+    lacking.registry.error = trips_over("a")
+    assert 300 <= (await delivered(lacking, push(letter=None)))["-"] < 320
+
+
+async def test_an_image_that_a_registry_hangs_over_too(lacking: World) -> None:
+    head = lacking.registry.head
+
+    async def hanging(reference: Reference, credentials: Any, *, insecure: bool) -> Described:
+        if reference.digest == digest("a"):
+            await asyncio.sleep(3600)
+        return await head(reference, credentials, insecure=insecure)
+
+    lacking.registry.head = hanging  # type: ignore[method-assign]
+    assert 300 <= (await delivered(lacking, push()))["a"] < 310
+
+
+async def test_a_repository_that_a_registry_trips_over_does_not_keep_others_away(lacking: World) -> None:
+    lacking.put(stream(StreamKey("shop", "db"), repository="r.example/shop/db"))
+    lacking.registry.error = lambda name: unavailable(name) if name.startswith(REPOSITORY) else None
+    taken = await delivered(lacking, push(), push("shop/db", letter="c"))
+    assert 300 <= taken["a"] < taken["c"] < 310
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(lambda _: RegistryUnavailable("it answered 500"), id="500 about everything"),
+        pytest.param(
+            lambda name: unauthorized(name) if name.endswith("0") else RegistryUnavailable("it answered 500"),
+            id="only its door answers",
+        ),
+    ],
+)
+async def test_while_a_registry_as_a_whole_is_away_its_senders_keep_what_they_have(
+    lacking: World, error: Callable[[str], RegistryError]
+) -> None:
+    lacking.put(stream(StreamKey("shop", "db"), repository="r.example/shop/db"))
+    lacking.registry.error = error
+    assert await delivered(lacking, push(), seconds=1200) == {}
+    lacking.registry.error = lambda _: None
+    assert (await lacking.take(push())).outcome == "moved"
+
+
+async def test_a_cluster_that_is_away_gives_nothing_up(lacking: World) -> None:
+    lacking.secrets.error = ClusterUnavailable("the API server is away")
+    assert await delivered(lacking, push(), seconds=1200) == {}
+
+
+async def test_a_registry_that_spoke_in_between_has_its_time_again(lacking: World) -> None:
+    lacking.registry.error = trips_over("a")
+    assert await delivered(lacking, push(), seconds=200) == {}
+    lacking.registry.error = lambda _: None
+    await lacking.take(push())
+    await lacking.take(push(letter="b"))
+    lacking.registry.error = trips_over("a")
+    assert await delivered(lacking, push(), seconds=200) == {}
+
+
+async def test_what_is_remembered_of_pushes_in_trouble_is_bounded() -> None:
+    overdue = Overdue(seconds=10, kept_seconds=60, most=2)
+    a, b, c = ((WEB, Source("r.example", "shop/web", "latest", ""), letter) for letter in "abc")
+    assert [overdue.note(each) for each in (a, b, a)] == [False] * 3
+    await asyncio.sleep(10)
+    assert overdue.note(c) is False  # b, which was seen least lately, is forgotten for it
+    assert [overdue.note(a), overdue.note(b)] == [True, False]
+    await asyncio.sleep(61)
+    assert overdue.note(b) is False

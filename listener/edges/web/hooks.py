@@ -1,6 +1,7 @@
 """The hooks: a registry delivers, and is answered when all it moved is stored.
 
-A hook's answer, by what became of it: 200 stored (or nothing to store; the body says which), 400 the body is not what
+A hook's answer, by what became of it: 200 stored (or nothing to store, or what `intake` says of the one case in which
+nothing can be; the body says which), 400 the body is not what
 its dialect sends, 401 the secret is missing or wrong, 404 no registry of that name, 405 no POST, 408 too slow, 413 too
 large, 415 compressed in a way we do not read, 429 too much from this sender, 503 come again.
 
@@ -271,7 +272,7 @@ class Hooks:
             parsed = await _confirmed(hook, parsed)
         if parsed.pushes or not (parsed.reply or parsed.confirm):
             receipt = await hook.take(parsed, visit.arrival, dialect.patience_seconds)
-            if receipt.refused:
+            if receipt.refused or receipt.unanswered:
                 self._charge(visit)
         else:
             receipt = Receipt(ignored=parsed.ignored, refused=parsed.refused)
@@ -310,6 +311,7 @@ class Hooks:
             unchanged=len(receipt.unchanged),
             ignored=len(receipt.ignored),
             refused=len(receipt.refused),
+            unanswered=len(receipt.unanswered),
             # Most senders show nobody the answer.
             **({"why": receipt.ignored[0].why} if outcome == "ignored" and receipt.ignored else {}),
             seconds=round(asyncio.get_running_loop().time() - visit.arrival.received, 4),
@@ -406,6 +408,7 @@ def _report(receipt: Receipt, arrival: Arrival, tag: Callable[[Moved], Mapping[s
         "unchanged": [tag(m) for m in receipt.unchanged],
         "ignored": _remarks(receipt.ignored),
         "refused": _remarks(receipt.refused),
+        "unanswered": _remarks(receipt.unanswered),
     }
 
 
