@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -17,12 +17,10 @@ from urllib.parse import parse_qsl, urlsplit
 import click
 
 from listener.cli.streams import CommandFailed
-from listener.core.events import Delivery
+from listener.core import events
+from listener.core.events import LARGEST_BODY, Delivery
 
 F = TypeVar("F")
-
-LARGEST: Final = 1024 * 1024
-"""What the service reads of a body."""
 
 _STDIN = "-"
 # No JSON and no form begins like this.
@@ -66,7 +64,7 @@ def parse(name: str, found: bytes, headers: Mapping[str, str], query: Mapping[st
         return Saved(Delivery(headers, query, _unpacked(name, headers, found)), Delivery(headers, query, found))
     sent, start = _headers(name, found, request.end())
     wire, notes = _body(name, sent, found[start:])
-    parameters = _joined(_parameters(request["target"].decode("ascii")))
+    parameters = events.joined(_parameters(request["target"].decode("ascii")))
     headers, query = {**sent, **headers}, {**parameters, **query}
     unpacked = Delivery(headers, query, _unpacked(name, headers, wire))
     return Saved(unpacked, Delivery(headers, query, wire), notes)
@@ -89,7 +87,7 @@ def _headers(name: str, found: bytes, start: int) -> tuple[dict[str, str], int]:
         line = found[start : end if end >= 0 else len(found)].rstrip(b"\r")
         start = end + 1 if end >= 0 else len(found)
         if not line:
-            return _joined(headers), start
+            return events.joined(headers), start
         key, colon, value = line.decode(errors="surrogateescape").partition(":")
         if not colon or not _TOKEN.fullmatch(key):
             raise CommandFailed(
@@ -112,14 +110,6 @@ def _body(name: str, headers: Mapping[str, str], rest: bytes) -> tuple[bytes, tu
         return rest[: int(length)], ()
     note = f"Content-Length says {length} bytes, and {len(rest)} follow in {name}: no signature fits what was changed"
     return rest, (note,)
-
-
-def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """What is there more than once is one value, as the service has it."""
-    found: dict[str, str] = {}
-    for name, value in pairs:
-        found[name] = f"{found[name]}, {value}" if name in found else value
-    return found
 
 
 def _unchunked(rest: bytes) -> bytes | None:
@@ -145,7 +135,7 @@ def _unchunked(rest: bytes) -> bytes | None:
 
 
 def _unpacked(name: str, headers: Mapping[str, str], wire: bytes) -> bytes:
-    """The body as the service sees it, at most one byte more than it reads."""
+    """The body as the service sees it, at most one byte more than it unpacks."""
     encoding = headers.get("content-encoding", "").strip().lower()
     if encoding in ("", "identity"):
         return wire
@@ -154,10 +144,10 @@ def _unpacked(name: str, headers: Mapping[str, str], wire: bytes) -> bytes:
     for bits in _UNPACK[encoding]:
         unpacker = zlib.decompressobj(bits)
         try:
-            found = unpacker.decompress(wire, LARGEST + 1)
+            found = unpacker.decompress(wire, LARGEST_BODY + 1)
         except zlib.error:
             continue
-        if len(found) > LARGEST or unpacker.eof:
+        if len(found) > LARGEST_BODY or unpacker.eof:
             return found
     raise CommandFailed(
         f"the body in {name} is not packed as its Content-Encoding says; if it was saved unpacked, take that header out"

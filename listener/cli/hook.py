@@ -19,7 +19,7 @@ from listener.cli.options import Common, run
 from listener.cli.streams import CommandFailed, line, settings_of
 from listener.core import authentication, events, pushes
 from listener.core.authentication import Basic, Bearer, Header, Open, Query, Scheme, Signature
-from listener.core.events import Delivery, Parsed, PushEvent, Remark
+from listener.core.events import LARGEST_BODY, LARGEST_PROVEN_BODY, Delivery, Parsed, PushEvent, Remark
 from listener.core.origins import Origin
 from listener.dialects import DIALECTS, Dialect, detect, payload
 from listener.edges.secrets import Secret
@@ -217,8 +217,7 @@ def _explain(
     seen = detect(delivery)
     dialect = named or seen
     judged = _judged(registry, saved.sent, dialect) if registry else _carried(delivery, dialect)
-    if len(delivery.body) > deliveries.LARGEST:
-        failure = f"the body is larger than {deliveries.LARGEST} bytes: the service answers 413"
+    if failure := _too_large(saved, registry):
         return _Explained(dialect, judged, registry, failure=failure)
     if dialect is None:
         return _Explained(None, judged, registry, failure=_unrecognised(delivery))
@@ -233,6 +232,28 @@ def _explain(
     if registry and settings:
         parsed = _at_home(parsed, registry, settings.namespaces)
     return _Explained(dialect, judged, registry, parsed)
+
+
+def _too_large(saved: Saved, registry: Registry | None) -> str:
+    """Why the body is more than the service reads, "" if it is not."""
+    most = LARGEST_PROVEN_BODY if registry is None or _is_proven_before_the_body(registry) else LARGEST_BODY
+    if len(saved.delivery.body) > LARGEST_BODY and saved.delivery.body is not saved.sent.body:
+        most = LARGEST_BODY
+    if max(len(saved.sent.body), len(saved.delivery.body)) > most:
+        return f"the body is larger than {most} bytes: the service answers 413"
+    if registry is None and len(saved.sent.body) > LARGEST_BODY:
+        output.note(
+            f"the body is larger than {LARGEST_BODY} bytes: the service answers 413, unless the registry's secret"
+            " stands in a header or in the URL"
+        )
+    return ""
+
+
+def _is_proven_before_the_body(registry: Registry) -> bool:
+    scheme = _scheme(registry)
+    if scheme is None:
+        return registry.auth.oidc is not None
+    return not isinstance(scheme, Open) and not authentication.needs_body(scheme)
 
 
 def _unrecognised(delivery: Delivery) -> str:

@@ -6,10 +6,21 @@ room must not know any product, nor whether a push is true: everything here was 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+
+LARGEST_BODY: Final = 1024 * 1024
+"""Of a delivery, as it came and unpacked. The largest of a sender that gives up are some 100 KiB."""
+
+LARGEST_PROVEN_BODY: Final = 10 * 1024 * 1024
+"""Of who showed a secret before the body, and says how long that is.
+
+distribution repeats what is refused for ever, and sends nothing else meanwhile. Its events are 1 KiB, but hold the
+pusher's User-Agent: up to 6 MiB as it writes them. With its `includereferences` a manifest can make one of 6.5 MiB (and
+one that is made for that 24 MiB); 10,000 events in one body, as many as are read, are 9.5 MiB.
+"""
 
 _MAX_SHOWN: Final = 256
 
@@ -21,6 +32,15 @@ class Delivery:
     headers: Mapping[str, str]
     query: Mapping[str, str]
     body: bytes
+
+
+def joined(pairs: Iterable[tuple[str, str]], key: Callable[[str], str] = str) -> dict[str, str]:
+    """Headers or parameters by name. What is there more than once is one value, so that no doubled secret fits."""
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        place = key(name)
+        found[place] = f"{found[place]}, {value}" if place in found else value
+    return found
 
 
 @dataclass(frozen=True, slots=True)

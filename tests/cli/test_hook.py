@@ -23,8 +23,8 @@ import yaml
 from aiohttp import web
 
 from listener.cli import deliveries, hook, main
+from listener.core.events import LARGEST_BODY, LARGEST_PROVEN_BODY
 from listener.dialects import DIALECTS
-from listener.edges.web import BODY_LIMIT
 from tests.cli.parts import Done, run
 from tests.cluster_under_test import ClusterUnderTest
 from tests.end_to_end import parts
@@ -209,7 +209,7 @@ def test_a_body_of_another_length_is_told(explain: Callable[..., Done], save: Sa
         pytest.param(request(gzip.compress(PUSH)[:-9], "Content-Encoding: gzip"), "take that header out", id="cut off"),
         pytest.param(request(PUSH, "Content-Encoding: br"), "can only be gzip or deflate", id="packed otherwise"),
         pytest.param(request(gzip.compress(b" " * 50_000_000), "Content-Encoding: gzip"), "answers 413", id="a bomb"),
-        pytest.param(b" " * (deliveries.LARGEST + 1), "answers 413", id="too large"),
+        pytest.param(b" " * (LARGEST_PROVEN_BODY + 1), "answers 413", id="too large"),
     ],
 )
 def test_what_cannot_be_read_is_one_line_without_what_stands_there(
@@ -218,10 +218,6 @@ def test_what_cannot_be_read_is_one_line_without_what_stands_there(
     refusal = explain(save(content)).refusal
     assert why in refusal
     assert SECRET not in refusal
-
-
-def test_the_largest_body_is_the_services_own() -> None:
-    assert deliveries.LARGEST == BODY_LIMIT
 
 
 def test_a_file_that_is_missing_is_one_line(explain: Callable[..., Done]) -> None:
@@ -371,6 +367,20 @@ def test_a_registry_judges(
     assert done.document["authentication"].startswith(judged)
     assert len(done.document["pushes"]) == 1
     assert SECRET not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "is_read"), [("none", False), ("hmac", False), ("sns", False), ("bearer", True), ("oidc", True)]
+)
+def test_a_large_body_is_read_of_who_can_be_known_before_it(
+    name: str, is_read: bool, settings: Path, save: Save, explain: Callable[..., Done]
+) -> None:
+    file = save(PUSH + b" " * LARGEST_BODY)
+    done = explain(file, "--registry", name, "--config", settings, "--dialect", "distribution")
+    assert (done.code, "answers 413" in done.err) == ((0, False) if is_read else (1, True))
+    note = explain(file)
+    assert note.code == 0
+    assert f"larger than {LARGEST_BODY} bytes: the service answers 413, unless" in note.err
 
 
 def test_a_signature_that_an_editor_broke(settings: Path, save: Save, explain: Callable[..., Done]) -> None:

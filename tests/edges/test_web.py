@@ -15,10 +15,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from listener.core import authentication
-from listener.core.events import Parsed, Remark
+from listener.core.events import LARGEST_BODY, Parsed, Remark
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.core.streams import StreamKey
-from listener.edges.web import BODY_LIMIT, Address, Limits, Server, monitoring_app
+from listener.edges.web import Address, Limits, Server, monitoring_app
 from listener.errors import ClusterUnavailable
 from tests.edges.doors import BEARER, DIGEST, ENVELOPE, HEAD, JSON, LOOPBACK, MOVED, SECRET, door
 
@@ -136,7 +136,7 @@ async def test_a_missing_or_wrong_secret_is_401_and_reaches_nobody(
 
 async def test_who_has_no_secret_is_not_told_whether_the_body_was_any_good() -> None:
     async with door(scheme=authentication.Bearer()) as team:
-        statuses = {(await team.post(body))[0] for body in (ENVELOPE, b"{", b"x" * (BODY_LIMIT + 1))}
+        statuses = {(await team.post(body))[0] for body in (ENVELOPE, b"{", b"x" * (LARGEST_BODY + 1))}
     assert statuses == {401}
 
 
@@ -190,23 +190,23 @@ async def chunks(size: int) -> AsyncIterator[bytes]:
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
-        pytest.param(lambda: b" " * (BODY_LIMIT + 1), JSON, id="length told"),
-        pytest.param(lambda: chunks(2 * BODY_LIMIT), JSON, id="chunked"),
-        pytest.param(lambda: gzip.compress(b" " * 50 * BODY_LIMIT), {**JSON, "Content-Encoding": "gzip"}, id="bomb"),
+        pytest.param(lambda: b" " * (LARGEST_BODY + 1), JSON, id="length told"),
+        pytest.param(lambda: chunks(2 * LARGEST_BODY), JSON, id="chunked"),
+        pytest.param(lambda: gzip.compress(b" " * 50 * LARGEST_BODY), {**JSON, "Content-Encoding": "gzip"}, id="bomb"),
     ],
 )
 async def test_a_body_that_is_too_large_is_413(body: Callable[[], Any], headers: Mapping[str, str]) -> None:
     async with door() as team:
         status, answer, _ = await team.post(body(), headers=headers)
         assert status == 413
-        assert f"{BODY_LIMIT} bytes" in answer["error"]
+        assert f"{LARGEST_BODY} bytes" in answer["error"]
         assert (await team.post())[0] == 200
     assert team.meter.labels == [("team", "too_large"), ("team", "moved")]
 
 
 async def test_a_body_of_just_the_limit_is_read() -> None:
     async with door() as team:
-        assert (await team.post(ENVELOPE + b" " * (BODY_LIMIT - len(ENVELOPE))))[0] == 200
+        assert (await team.post(ENVELOPE + b" " * (LARGEST_BODY - len(ENVELOPE))))[0] == 200
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import hmac
+import json
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Mapping
@@ -13,13 +14,14 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_network
 
 import pytest
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from listener.core import authentication
-from listener.core.events import Delivery, Parsed, Remark
+from listener.core.events import LARGEST_BODY, LARGEST_PROVEN_BODY, Delivery, Parsed, Remark
 from listener.core.receipts import Arrival, Receipt
 from listener.dialects import Dialect
-from listener.edges.web import BODY_LIMIT, Limits
+from listener.edges.web import Limits
 from listener.edges.web.bodies import decompressed
 from listener.edges.web.limits import RefusalLog, Refused, Sources
 from listener.errors import TooLarge, Unauthenticated
@@ -175,7 +177,7 @@ async def test_a_compressed_body_is_read_within_the_same_size(encoding: str, bod
 
 
 def test_a_bomb_is_not_unpacked_to_see_how_large_it_is() -> None:
-    bomb = gzip.compress(b" " * 100 * BODY_LIMIT)
+    bomb = gzip.compress(b" " * 100 * LARGEST_BODY)
     tracemalloc.start()
     try:
         with pytest.raises(TooLarge):
@@ -183,7 +185,7 @@ def test_a_bomb_is_not_unpacked_to_see_how_large_it_is() -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 4 * BODY_LIMIT
+    assert peak < 4 * LARGEST_BODY
 
 
 async def test_a_signature_is_over_the_body_as_it_came_and_nothing_is_unpacked_without_it() -> None:
@@ -309,6 +311,46 @@ async def test_one_hook_has_only_so_many_deliveries_under_way_and_the_others_pas
         go_on.set()
         assert [(await done)[0] for done in (*first, other)] == [200] * 3
         assert (await team.post(headers=RIGHT))[0] == 200
+
+
+async def test_a_large_body_is_read_of_who_proved_itself_before_it() -> None:
+    """distribution would repeat it for ever: its event holds the pusher's User-Agent, of up to a million characters."""
+    event = json.loads(ENVELOPE)
+    event["events"][0]["request"]["useragent"] = "<" * 1_000_000
+    body = json.dumps(event).replace("<", "\\u003c").encode()
+    assert len(body) > 6_000_000
+    for scheme, headers, status in (
+        (authentication.Bearer(), RIGHT, 200),
+        (authentication.Bearer(), {**RIGHT, "Authorization": "Bearer wrong"}, 401),
+        (SIGNED, signature(body), 413),
+        (None, JSON, 413),
+    ):
+        async with door(scheme=scheme) as team:
+            assert (await team.post(body, headers=headers))[0] == status
+            assert len(team.taken) == (status == 200)
+
+
+async def test_beyond_its_limit_a_body_is_413_and_the_log_names_the_registry_and_what_to_do() -> None:
+    with capture_logs(processors=[merge_contextvars]) as logs:
+        async with door(scheme=authentication.Bearer()) as team:
+            status, answer, _ = await team.post(b" " * (LARGEST_PROVEN_BODY + 1), headers=RIGHT)
+            assert (status, team.meter.labels) == (413, [("team", "too_large")])
+    assert f"{LARGEST_PROVEN_BODY} bytes" in answer["error"]
+    [line] = [line for line in logs if line["event"] == "hook.refused"]
+    assert line["registry"] == "team"
+    assert "sends nothing else until it is restarted" in line["reason"]
+
+
+async def test_only_so_many_large_bodies_are_read_at_once() -> None:
+    large = ENVELOPE + b" " * LARGEST_BODY
+    head = HEAD + f"Authorization: Bearer {SECRET}\r\nContent-Length: {len(large)}\r\n".encode()
+    async with door(scheme=authentication.Bearer(), limits=Limits(large_bodies=1)) as team:
+        assert [(await team.post(large, headers=RIGHT))[0] for _ in range(2)] == [200, 200]
+        async with _reading(team, head, 1):
+            status, answer, headers = await team.post(large, headers=RIGHT)
+            assert (status, headers["Retry-After"]) == (429, "2")
+            assert f"1 bodies of more than {LARGEST_BODY} bytes" in answer["error"]
+            assert (await team.post(headers=RIGHT))[0] == 200
 
 
 async def test_only_so_many_bodies_are_read_of_whom_nobody_knows() -> None:

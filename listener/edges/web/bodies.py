@@ -8,32 +8,31 @@ import zlib
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from listener.core.events import LARGEST_BODY
 from listener.edges.web.limits import Limits
 from listener.errors import IncompleteDelivery, MalformedDelivery, TooLarge, UnknownEncoding
-
-BODY_LIMIT = 1024 * 1024  # distribution sends one event at a time, some 2 KiB; the largest batches known are 100 KiB
 
 _GZIP = 16 + zlib.MAX_WBITS
 _BROKEN = (web.RequestPayloadError, HttpProcessingError, ConnectionError)
 
 
-async def read(request: web.BaseRequest, limits: Limits) -> bytes:
+async def read(request: web.BaseRequest, limits: Limits, *, most: int = LARGEST_BODY) -> bytes:
     """The body as it came. Raises TooLarge, IncompleteDelivery or MalformedDelivery."""
-    if (request.content_length or 0) > BODY_LIMIT:
-        raise _too_large()
+    if (request.content_length or 0) > most:
+        raise _too_large(most)
     content = request.content
     try:
         if content.is_eof():  # it came along with the headers, as most do
             body = content.read_nowait()
-            if len(body) > BODY_LIMIT:
-                raise _too_large()
+            if len(body) > most:
+                raise _too_large(most)
             return body
-        return await _read_on(request, limits)
+        return await _read_on(request, limits, most)
     except _BROKEN as error:
         raise MalformedDelivery(f"the body broke off, or is not written as its headers say: {_kind(error)}") from error
 
 
-async def _read_on(request: web.BaseRequest, limits: Limits) -> bytes:
+async def _read_on(request: web.BaseRequest, limits: Limits, most: int) -> bytes:
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # the answer is yet to begin
@@ -44,8 +43,8 @@ async def _read_on(request: web.BaseRequest, limits: Limits) -> bytes:
         async with asyncio.timeout(grace) as patience:
             while chunk := await request.content.readany():
                 body += chunk
-                if len(body) > BODY_LIMIT:
-                    raise _too_large()
+                if len(body) > most:
+                    raise _too_large(most)
                 earned = grace + len(body) / limits.body_bytes_per_second
                 patience.reschedule(started + min(limits.body_seconds, earned))
     except TimeoutError as error:
@@ -74,20 +73,21 @@ def decompressed(body: bytes, encoding: str) -> bytes:
 def _inflated(body: bytes, wbits: int) -> bytes:
     inflate = zlib.decompressobj(wbits)
     try:
-        found = inflate.decompress(body, BODY_LIMIT + 1)
+        found = inflate.decompress(body, LARGEST_BODY + 1)
     except zlib.error as error:
         raise MalformedDelivery(f"the body is not compressed as its Content-Encoding says: {error}") from error
-    if len(found) > BODY_LIMIT:
-        raise _too_large()
+    if len(found) > LARGEST_BODY:
+        raise _too_large(LARGEST_BODY)
     if not inflate.eof or inflate.unused_data:
         raise MalformedDelivery("the compressed body is cut off, or something follows it")
     return found
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(
-        f"the body is larger than {BODY_LIMIT} bytes, as it came or decompressed; a registry's delivery is a few KiB"
-    )
+def _too_large(most: int) -> TooLarge:
+    what = f"the body is larger than {most} bytes, as it came or decompressed; a registry's delivery is a few KiB"
+    if most > LARGEST_BODY:
+        what += ". Is it the first of a queue (distribution), its sender sends nothing else until it is restarted"
+    return TooLarge(what)
 
 
 def _kind(error: BaseException) -> str:

@@ -12,6 +12,7 @@ for a wrong secret, where that can be told without the body; and where it cannot
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import re
 import uuid
@@ -26,7 +27,8 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from listener import dialects
-from listener.core.events import Delivery, Parsed, Remark
+from listener.core import events
+from listener.core.events import LARGEST_BODY, LARGEST_PROVEN_BODY, Delivery, Parsed, Remark
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.dialects import Dialect
 from listener.edges.listening import Bounds, Connections
@@ -121,6 +123,7 @@ class Hooks:
         self._sources = Sources(proxies)
         self._refused = Refused(limits, clock)
         self._deliveries = Places("deliveries", limits.deliveries, limits.deliveries_per_hook)
+        self._large = Places(f"bodies of more than {LARGEST_BODY} bytes", limits.large_bodies)
         # Each hook has its own: who holds those of one keeps nobody from another.
         readers = limits.readers_per_hook * len(hooks)
         self._readers = Places("bodies", readers, limits.readers_per_hook, limits.readers_per_source)
@@ -219,8 +222,8 @@ class Hooks:
             raise UnknownHook(
                 "no registry of this name is configured; a hook is POST /hooks/NAME, NAME from `registries`"
             )
-        headers = _joined(request.headers)
-        query = _joined(request.query, str) if request.rel_url.raw_query_string else {}
+        headers = _by_name(request.headers, str.lower)
+        query = _by_name(request.query, str) if request.rel_url.raw_query_string else {}
         if request.method not in ("POST", "OPTIONS"):
             raise NotPosted(
                 f"this is the hook of registry {hook.name!r}: its registry sends a POST here with each push;"
@@ -235,13 +238,12 @@ class Hooks:
             delivery = None
         else:
             delivery = await self._read_of_a_stranger(visit, hook, headers, query)
-        self._deliveries.enter(visit.label)
-        try:
+        is_large = delivery is None and (request.content_length or 0) > LARGEST_BODY
+        with self._deliveries.taken(visit.label), self._large.taken() if is_large else contextlib.nullcontext():
             if delivery is None:
-                delivery = Delivery(headers, query, await bodies.read(request, self._limits))
+                most = LARGEST_PROVEN_BODY if is_large else LARGEST_BODY
+                delivery = Delivery(headers, query, await bodies.read(request, self._limits, most=most))
             return await self._delivered(visit, hook, delivery)
-        finally:
-            self._deliveries.leave(visit.label)
 
     async def _read_of_a_stranger(
         self, visit: _Visit, hook: Hook, headers: Mapping[str, str], query: Mapping[str, str]
@@ -253,11 +255,8 @@ class Hooks:
         if visit.request.content.is_eof():  # nothing is waited for
             body = await bodies.read(visit.request, self._limits)
         else:
-            self._readers.enter(visit.label, source)
-            try:
+            with self._readers.taken(visit.label, source):
                 body = await bodies.read(visit.request, self._limits)
-            finally:
-                self._readers.leave(visit.label, source)
         delivery = Delivery(headers, query, body)
         if hook.gate.needs_body:
             await hook.gate.admit(delivery)
@@ -338,15 +337,9 @@ def _name(request: web.BaseRequest) -> str:
     return path[len(_PATH) :].removesuffix("/") if path.startswith(_PATH) else ""
 
 
-def _joined(found: MultiMapping[str], key: Callable[[str], str] = str.lower) -> dict[str, str]:
-    """By name. What is there more than once is one value, as HTTP says of headers: so no doubled secret fits."""
+def _by_name(found: MultiMapping[str], key: Callable[[str], str]) -> dict[str, str]:
     once = {key(name): value for name, value in found.items()}
-    if len(once) == len(found):
-        return once
-    joined: dict[str, str] = {}
-    for name, value in found.items():
-        joined[key(name)] = f"{joined[key(name)]}, {value}" if key(name) in joined else value
-    return joined
+    return once if len(once) == len(found) else events.joined(found.items(), key)
 
 
 def _allowed(headers: Mapping[str, str], visit: _Visit) -> _Answer:

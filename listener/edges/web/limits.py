@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -34,7 +35,7 @@ _BUSY_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one process takes. With all places taken and bodies at their limit that is some 250 MiB, and 32 MiB for each
+    """What one process takes. With all places taken and bodies at their limit that is some 270 MiB, and 32 MiB for each
     hook whose bodies must be read to learn whose they are."""
 
     refused_burst: int = 100
@@ -43,6 +44,8 @@ class Limits:
     deliveries: int = 250
     deliveries_per_hook: int = 150
     """Deliveries under way. One registry's leave room for the others'."""
+    large_bodies: int = 2
+    """Bodies of those who proved themselves that are larger than anybody's may be."""
     readers_per_hook: int = 32
     readers_per_source: int = 16
     """Bodies that are waited for, of whom nobody knows yet; `readers_per_source` at one hook."""
@@ -151,6 +154,15 @@ class Places:
                 raise Limited(reason, retry_after_seconds=_BUSY_SECONDS)
         for key in wanted:
             self._taken[key] += 1
+
+    @contextmanager
+    def taken(self, *names: str) -> Iterator[None]:
+        """Have a place. Raises Limited if there is none."""
+        self.enter(*names)
+        try:
+            yield
+        finally:
+            self.leave(*names)
 
     def leave(self, *names: str) -> None:
         for depth in range(len(self._most)):
