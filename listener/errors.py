@@ -66,6 +66,10 @@ class Unauthenticated(BadInput):
 class SignerUnavailable(Deferred):
     """Whether a delivery is signed by whom it should be cannot be told now: the signer's keys cannot be fetched."""
 
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
 
 class UnknownHook(BadInput):
     """No registry of that name is configured."""

@@ -27,11 +27,15 @@ _MAX_SHOWN: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One request as it came, raw and untrusted. Header names are in lower case."""
+    """One request as it came, raw and untrusted. Header names are in lower case.
+
+    `source` is whose it is by its address, as far as that is known; "" where nobody asked.
+    """
 
     headers: Mapping[str, str]
     query: Mapping[str, str]
     body: bytes
+    source: str = ""
 
 
 def joined(pairs: Iterable[tuple[str, str]], key: Callable[[str], str] = str) -> dict[str, str]:

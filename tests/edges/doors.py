@@ -22,7 +22,7 @@ from listener.core.receipts import Arrival, Moved, Receipt
 from listener.core.streams import StreamKey
 from listener.dialects import Dialect
 from listener.edges.secrets import Secret, SecretGate
-from listener.edges.web import Address, Hook, Hooks, Limits, Server
+from listener.edges.web import Address, Gate, Hook, Hooks, Limits, Server
 
 LOOPBACK = Address("127.0.0.1", 0)
 SECRET = "zebra-crossing"
@@ -109,12 +109,13 @@ async def door(
     take: Take = store,
     *,
     scheme: authentication.Scheme | None = None,
+    gate: Gate | None = None,
     dialect: Dialect | str | None = None,
     confirm: Callable[[str], Awaitable[None]] | None = None,
     proxies: Sequence[str] = (),
     limits: Limits | None = None,
 ) -> AsyncIterator[Door]:
-    """Open the doors `team` and `other`, which are the same. With a scheme, their secret is SECRET."""
+    """Open the doors `team` and `other`, which are the same. With a scheme, their secret is SECRET; or with a gate."""
     meter = Answered()
     taken: list[tuple[Parsed, Arrival]] = []
 
@@ -123,9 +124,9 @@ async def door(
         return await take(parsed, arrival)
 
     def hook(name: str) -> Hook:
-        gate = SecretGate(name, scheme or authentication.Open(), _secret() if scheme else None)
+        own = gate or SecretGate(name, scheme or authentication.Open(), _secret() if scheme else None)
         found = dialects.DIALECTS[dialect] if isinstance(dialect, str) else dialect
-        return Hook(name, found, gate, noted, confirm, is_open=scheme is None)
+        return Hook(name, found, own, noted, confirm, is_open=scheme is None and gate is None)
 
     networks = [ip_network(network) for network in proxies]
     hooks = Hooks({name: hook(name) for name in ("team", "other")}, meter, proxies=networks, limits=limits)

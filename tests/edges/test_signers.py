@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
@@ -378,11 +378,20 @@ async def test_a_flood_of_unknown_keys_is_no_flood_of_requests(stage: Stage, fet
     stage.publish(jwk(rsa_key()))
     gate = oidc(fetch)
     flood = [token(name=f"k{number}") for number in range(100, 150)]
+    kinds: set[type] = set()
     for _ in range(3):
         answers = await asyncio.gather(*(gate.admit(bearing(text)) for text in flood), return_exceptions=True)
-        assert {type(answer) for answer in answers} == {Unauthenticated}
+        kinds |= {type(answer) for answer in answers}
         await gate.admit(bearing(token()))
+    assert kinds == {Unauthenticated, SignerUnavailable}  # looked for, and not to be looked for now
     assert stage.asked == ["issuer.example/realm" + DISCOVERY, "keys.example/jwks"]
+
+
+async def test_nobody_is_asked_about_the_tokens_of_other_issuers(stage: Stage, fetch: Fetching) -> None:
+    stage.publish(jwk(rsa_key()))
+    gate = oidc(fetch)
+    assert "another issuer" in await refused(gate, bearing(token(iss="https://elsewhere.example", name="k9")))
+    assert stage.asked == []
 
 
 async def test_one_who_gives_up_does_not_stop_the_fetch(stage: Stage, fetch: Fetching) -> None:
@@ -508,13 +517,15 @@ async def test_a_new_key_is_found_but_nobody_is_asked_more_than_once_a_minute() 
     known = keys.Keys(ISSUER, issuer.fetch)
     assert await known.get("k1", 0)
     issuer.names = ("k1", "k2")
-    assert await known.get("k2", 59) is None
-    assert issuer.fetches == 1
+    early = await unavailable(known.get("k2", 59))
+    assert (early.retry_after_seconds, issuer.fetches) == (1, 1)
     assert await known.get("k2", 60)
     assert issuer.fetches == 2
     for second in range(60, 120):
-        assert await known.get("k3", second) is None
+        assert "deliver again" in str(await unavailable(known.get("k3", second)))
     assert issuer.fetches == 2
+    assert await known.get("k3", 120) is None  # this time it was looked for
+    assert issuer.fetches == 3
 
 
 async def test_a_key_that_was_taken_back_is_gone_when_the_keys_are_stale() -> None:
@@ -540,7 +551,8 @@ async def test_old_keys_hold_while_new_ones_cannot_be_fetched() -> None:
     assert "answered 503" in str(await unavailable(known.get("k2", 3660)))
     issuer.failure, issuer.names = "", ("k2",)
     assert await known.get("k2", 3720)
-    assert await known.get("k1", 3720) is None
+    await unavailable(known.get("k1", 3721))
+    assert await known.get("k1", 3780) is None
 
 
 async def test_without_any_keys_it_is_tried_again_soon_but_not_by_each_delivery() -> None:
@@ -797,16 +809,42 @@ async def test_a_certificate_is_fetched_once(stage: Stage, fetch: Fetching) -> N
     assert stage.asked == [CERTIFICATE_URL.removeprefix("https://")]
 
 
-async def test_a_flood_of_invented_certificates_is_no_flood_of_requests(stage: Stage, fetch: Fetching) -> None:
+def invented(number: int, source: str) -> Delivery:
+    message = posted({**GOOD, "SigningCertURL": f"https://{SNS}/{number}.pem"})
+    return replace(message, source=source)
+
+
+async def test_who_invents_certificates_keeps_nobody_else_from_theirs(stage: Stage, fetch: Fetching) -> None:
+    stage.certify(certificate())
+    gate = sns(fetch)
+    flood = [invented(number, "192.0.2.66") for number in range(200)]
+    answers = await asyncio.gather(*(gate.admit(delivery) for delivery in flood), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {Unauthenticated, SignerUnavailable}
+    assert len(stage.asked) == 5
+    await gate.admit(replace(posted(GOOD), source="192.0.2.1"))
+    await gate.admit(replace(posted(GOOD), source="192.0.2.66"))  # it is known by now
+    assert len(stage.asked) == 6
+
+
+async def test_many_who_invent_certificates_are_no_flood_of_requests(stage: Stage, fetch: Fetching) -> None:
+    stage.certify(certificate())
+    gate = sns(fetch)
+    flood = [invented(number, f"192.0.2.{number % 100}") for number in range(300)]
+    await asyncio.gather(*(gate.admit(delivery) for delivery in flood), return_exceptions=True)
+    assert len(stage.asked) == 60
+    await unavailable(gate.admit(posted(GOOD)))
+
+
+async def test_no_certificate_that_signed_nothing_moves_one_out_that_did(stage: Stage, fetch: Fetching) -> None:
     stage.certify(certificate())
     gate = sns(fetch)
     await gate.admit(posted(GOOD))
-    flood = [posted({**GOOD, "SigningCertURL": f"https://{SNS}/{number}.pem"}) for number in range(200)]
-    answers = await asyncio.gather(*(gate.admit(delivery) for delivery in flood), return_exceptions=True)
-    assert {type(answer) for answer in answers} == {Unauthenticated, SignerUnavailable}
-    assert len(stage.asked) == 10
+    for number in range(20):
+        stage.answers[f"{SNS}/{number}.pem"] = lambda: web.Response(body=certificate(bits=4096))
+        assert "its signature is wrong" in await refused(gate, invented(number, f"192.0.2.{number}"))
+    asked = len(stage.asked)
     await gate.admit(posted(GOOD))
-    assert len(stage.asked) == 10
+    assert len(stage.asked) == asked
 
 
 async def test_a_subscription_is_confirmed(stage: Stage, fetch: Fetching) -> None:

@@ -24,7 +24,7 @@ from listener.dialects import Dialect
 from listener.edges.web import Limits
 from listener.edges.web.bodies import decompressed
 from listener.edges.web.limits import RefusalLog, Refused, Sources
-from listener.errors import TooLarge, Unauthenticated
+from listener.errors import SignerUnavailable, TooLarge, Unauthenticated
 from tests.edges.doors import BEARER, ENVELOPE, HEAD, JSON, SECRET, Door, door
 
 WRONG = {**JSON, "Authorization": "Bearer wrong"}
@@ -391,6 +391,27 @@ async def _reading(team: Door, head: bytes, count: int) -> AsyncIterator[None]:
     yield
     for _, writer in held:
         writer.close()
+
+
+async def test_what_cannot_be_told_to_be_signed_is_counted_as_refused() -> None:
+    """An invented message costs a look-up that may fail; a right one is let in as soon as it is known."""
+
+    class Unsure:
+        needs_body = True
+        is_sure = False
+
+        async def admit(self, delivery: Delivery) -> None:
+            assert delivery.source == "127.0.0.1"
+            if not self.is_sure:
+                raise SignerUnavailable("its certificate cannot be had")
+
+    gate = Unsure()
+    async with door(gate=gate, limits=SHORT) as team:
+        assert [(await team.post())[0] for _ in range(4)] == [503, 503, 503, 429]
+    async with door(gate=gate, limits=SHORT) as team:
+        assert (await team.post())[0] == 503
+        gate.is_sure = True
+        assert [(await team.post())[0] for _ in range(9)] == [200] * 9
 
 
 async def test_behind_a_proxy_each_client_has_its_own_limit_and_nobody_else_is_believed() -> None:

@@ -1,6 +1,7 @@
 """A token issuer's keys: when they are fetched, how long they are kept, and what holds while they cannot be had.
 
 A token names its key, and anybody can send tokens: so a name that is not known leads to one fetch a minute at most.
+Until the next one it may be that of a key which the issuer has just begun to use, so nobody is refused for it.
 """
 
 from __future__ import annotations
@@ -62,11 +63,17 @@ class Keys:
 
         Keys that are known hold on while newer ones cannot be fetched.
         """
+        has_looked = False
         if now >= self._stale_at or name not in self._keys:
-            await self._renew(now)
+            has_looked = await self._renew(now)
         key = self._keys.get(name)
         if key is None and self._failure is not None:
             raise SignerUnavailable(self._failure)
+        if key is None and not has_looked:
+            raise SignerUnavailable(
+                f"the key is none of those that {self._issuer} published within the last minute; deliver again",
+                retry_after_seconds=self._next_fetch_at - now,
+            )
         return key
 
     async def close(self) -> None:
@@ -74,14 +81,18 @@ class Keys:
             self._fetching.cancel()
             await asyncio.gather(self._fetching, return_exceptions=True)
 
-    async def _renew(self, now: float) -> None:
-        """Fetch once for all who wait. The fetch belongs to none of them: one who gives up does not stop it."""
+    async def _renew(self, now: float) -> bool:
+        """Fetch once for all who wait; return whether that was done, or is not to be done yet.
+
+        The fetch belongs to none of them: one who gives up does not stop it.
+        """
         if self._fetching is None:
             if now < self._next_fetch_at:
-                return
+                return False
             self._fetching = asyncio.create_task(self._fetch_all(now), name=f"keys-of-{self._issuer}")
             self._fetching.add_done_callback(self._fetched)
         await asyncio.shield(self._fetching)
+        return True
 
     async def _fetch_all(self, now: float) -> None:
         try:

@@ -65,6 +65,7 @@ class OidcGate:
         if kind.lower() != "bearer" or not token:
             raise self._refused("there is none in the header Authorization")
         name = self._key_name(token)
+        self._check_issuer(token)
         key = await self._keys.get(name, time.monotonic())
         if key is None:
             raise self._refused("it is signed with a key that the issuer does not publish")
@@ -85,6 +86,15 @@ class OidcGate:
         if not isinstance(name, str):
             raise self._refused("what is there is no JWT")
         return name
+
+    def _check_issuer(self, token: str) -> None:
+        """Refuse tokens of others before their keys are looked for among ours. Nothing else is believed yet."""
+        try:
+            issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
+        except (jwt.PyJWTError, ValueError, OverflowError, RecursionError):
+            return  # what is wrong with it is told when it is verified
+        if issuer is not None and issuer not in self._issuers:
+            raise self._refused(_WHY[jwt.InvalidIssuerError])
 
     def _verified(self, token: str, key: jwt.PyJWK) -> Mapping[str, object]:
         try:

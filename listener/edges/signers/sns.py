@@ -1,8 +1,10 @@
 """The gate for Amazon SNS: the signature in each message, by a certificate that its own address serves.
 
 The message says where that certificate is, and a stranger may have written the message. So it is fetched only from the
-SNS hosts of the configured topics' regions; no more than a few a minute; and kept by its URL, whose content does not
-change. https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
+SNS hosts of the configured topics' regions; a few times a minute for each source of messages and so many times in all,
+so that one who invents certificates keeps nobody else from theirs; and kept by its URL, whose content does not change.
+Those that have signed something have places of their own. While one cannot be looked for, its sender is told to come
+again. https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Final
 
 import structlog
 from aiolimiter import AsyncLimiter
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -41,7 +43,9 @@ _HASHES: Final[Mapping[str, SHA1 | SHA256]] = {"1": SHA1(), "2": SHA256()}  # no
 _RSA_BITS: Final = 2048
 
 _CERTIFICATES: Final = 16
-_CERTIFICATES_A_MINUTE: Final = 10
+_FETCHES_A_MINUTE: Final = 60
+_FETCHES_OF_A_SOURCE: Final = 5  # a minute; a region has one certificate at a time
+_SOURCES: Final = 1000
 
 _RAW: Final = (
     "it came as raw message delivery, which is not signed; switch raw message delivery off at the subscription"
@@ -59,8 +63,10 @@ class SnsGate:
         self._fetching = fetching
         self._topics = frozenset(topics)
         self._hosts = frozenset(_host(topic) for topic in topics)
-        self._certificates: LRUCache[URL, x509.Certificate] = LRUCache(_CERTIFICATES)
-        self._limiter = AsyncLimiter(_CERTIFICATES_A_MINUTE, 60)
+        self._certificates: LRUCache[URL, x509.Certificate] = LRUCache(_CERTIFICATES)  # that have signed something
+        self._others: LRUCache[URL, x509.Certificate] = LRUCache(_CERTIFICATES)
+        self._limiter = AsyncLimiter(_FETCHES_A_MINUTE, 60)
+        self._fetched_for: TTLCache[str, int] = TTLCache(_SOURCES, 60)
         self._running: dict[URL, asyncio.Task[x509.Certificate | Exception]] = {}
 
     async def admit(self, delivery: Delivery) -> None:
@@ -85,13 +91,15 @@ class SnsGate:
         url = self._at_sns("SigningCertURL", message.get("SigningCertURL", ""))
         if not url.path.endswith(".pem") or url.raw_query_string:
             raise self._refused("its SigningCertURL leads to no .pem file")
-        key = self._key(await self._certificate(url))
+        certificate = await self._certificate(url, delivery.source)
+        key = self._key(certificate)
         try:
             key.verify(signature, signed, PKCS1v15(), algorithm)
         except InvalidSignature:
             raise self._refused(
                 "its signature is wrong: SNS did not write it, or something on the way changed it"
             ) from None
+        self._certificates[url] = certificate
 
     async def confirm(self, text: str) -> None:
         """Ask the URL that confirms a subscription, of a message that was admitted. SNS takes it more than once.
@@ -147,15 +155,17 @@ class SnsGate:
             raise self._refused(f"its {member} is not https at {' or '.join(sorted(self._hosts))}")
         return url.with_fragment(None)
 
-    async def _certificate(self, url: URL) -> x509.Certificate:
-        """Fetch a certificate once for all who wait. The fetch belongs to none of them."""
-        kept = self._certificates.get(url)
+    async def _certificate(self, url: URL, source: str) -> x509.Certificate:
+        """Fetch a certificate once for all who wait. The fetch belongs to none of them; `source` is charged for it."""
+        kept = self._certificates.get(url) or self._others.get(url)
         if kept is not None:
             return kept
         task = self._running.get(url)
         if task is None:
-            if not self._limiter.has_capacity():
+            asked = self._fetched_for.get(source, 0)
+            if asked >= _FETCHES_OF_A_SOURCE or not self._limiter.has_capacity():
                 raise SignerUnavailable(f"{server_name(url)}: too many certificates were asked for; deliver again")
+            self._fetched_for[source] = asked + 1
             await self._limiter.acquire()
             task = self._running[url] = asyncio.create_task(self._fetch(url), name="certificate-of-sns")
             task.add_done_callback(lambda _: self._running.pop(url, None))
@@ -178,7 +188,7 @@ class SnsGate:
             found = x509.load_pem_x509_certificate(answer.body)
         except ValueError:
             return self._refused("what its SigningCertURL leads to is no certificate")
-        self._certificates[url] = found
+        self._others[url] = found
         return found
 
     def _key(self, certificate: x509.Certificate) -> RSAPublicKey:

@@ -41,6 +41,7 @@ from listener.errors import (
     Limited,
     MalformedDelivery,
     NotPosted,
+    SignerUnavailable,
     UnknownHook,
 )
 
@@ -179,7 +180,7 @@ class Hooks:
         except Limited as error:
             return self._defer(visit, 429, "limited", str(error), error.retry_after_seconds)
         except Deferred as error:
-            self._charge(visit)
+            self._charge(visit, is_unsigned=isinstance(error, SignerUnavailable) and not visit.is_proven)
             reason = f"not stored, deliver again: {error}"
             return self._defer(visit, 503, "unavailable", reason, error.retry_after_seconds)
         except Exception:
@@ -199,9 +200,12 @@ class Hooks:
             response.headers["Allow"] = "POST, OPTIONS"
         return response, outcome
 
-    def _charge(self, visit: _Visit) -> None:
-        """What a stranger sends to an open hook, and nobody confirms, counts as refused: to ask about it costs."""
-        if visit.hook and visit.hook.is_open:
+    def _charge(self, visit: _Visit, *, is_unsigned: bool = False) -> None:
+        """What a stranger sends to an open hook, and nobody confirms, counts as refused: to ask about it costs.
+
+        So does what nobody knows to be signed: forgeries must not be endless where they cannot be told from the rest.
+        """
+        if visit.hook and (visit.hook.is_open or is_unsigned):
             self._refused.spend(self._source(visit), visit.label)
 
     def _defer(self, visit: _Visit, status: int, outcome: str, reason: str, seconds: float | None) -> _Answer:
@@ -257,7 +261,7 @@ class Hooks:
         else:
             with self._readers.taken(visit.label, source):
                 body = await bodies.read(visit.request, self._limits)
-        delivery = Delivery(headers, query, body)
+        delivery = Delivery(headers, query, body, source)
         if hook.gate.needs_body:
             await hook.gate.admit(delivery)
             visit.is_proven = True
