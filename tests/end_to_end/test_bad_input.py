@@ -38,9 +38,9 @@ async def test_each_bad_delivery_gets_a_clear_answer_and_the_good_push_beside_it
         assert status == 404
         assert "registries" in answer["error"]
 
-        status, answer = await listener.post(b" " * (1024 * 1024 + 1))
+        status, answer = await listener.post(b" " * (10 * 1024 * 1024 + 1))
         assert status == 413
-        assert "1048576" in answer["error"]
+        assert "10485760" in answer["error"]
 
         # distribution stops its whole queue behind any answer but 2xx: what can never be taken is answered 200.
         good = push_event(HOST, f"{namespace}/web", "latest", DIGEST)
