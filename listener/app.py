@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import structlog
 
@@ -65,6 +65,14 @@ _STRANGERS_PACE = PerHost(rate=20, burst=40)  # shared by the hooks without a se
 _STALLED_SECONDS = 300
 
 
+class _Lookup(NamedTuple):
+    """The door for API servers, who keeps its certificate, and what shows it."""
+
+    door: Door
+    keeper: Keeper | FileKeeper
+    tls: ssl.SSLContext
+
+
 class Service:
     """The listener: use as a context manager, or `start()` and `stop()` it.
 
@@ -79,8 +87,6 @@ class Service:
         self._metrics = Metrics()
         self._state = State()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._tls: ssl.SSLContext | None = None  # of the door for API servers, if there is one
-        self._keeper: Coroutine[Any, Any, None] | None = None
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._draining = False
 
@@ -172,8 +178,7 @@ class Service:
             "monitoring": Server(monitoring_app(self, self._metrics.expose, metrics.CONTENT_TYPE)),
         }
         self._watch_gauges()
-        if settings.lookup.enabled:
-            self._look_names_up(settings, cluster)
+        self._lookup = self._look_names_up(cluster) if settings.lookup.enabled else None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -186,10 +191,9 @@ class Service:
         """Listen, and begin to follow the cluster. Raises SettingsError if an address cannot be listened on."""
         self.monitoring_port = await self._listen("monitoring", self._settings.listen.monitoring)
         self.hooks_port = await self._listen("hooks", self._settings.listen.hooks)
-        if self._tls and self._keeper:
-            address = self._settings.listen.admission
-            self.admission_port = await self._listen("admission", address, self._tls)
-            self._run(self._keeper, "certificate")
+        if self._lookup:
+            self.admission_port = await self._listen("admission", self._settings.listen.admission, self._lookup.tls)
+            self._run(self._lookup.keeper.run(), "certificate")
         for registries in (self._registries, self._hook_registries, self._strangers_registries):
             await self._clients.enter_async_context(registries)
         if self._signers:
@@ -228,6 +232,8 @@ class Service:
         """Take no more hooks, answer those that are in, patch what waits, and end; all within some 25 s."""
         self._draining = True
         self._hooks.close()
+        if self._lookup:
+            self._lookup.door.close()
         log.info("listener.draining", workloads=len(self._state.queue))
         drained = await _within(_DRAIN_HOOKS_SECONDS, self._hooks.drained())
         self._state.rounds.flush()
@@ -324,11 +330,11 @@ class Service:
         self._signed.append(messages)
         return messages, messages.confirm
 
-    def _look_names_up(self, settings: Settings, cluster: Cluster) -> None:
+    def _look_names_up(self, cluster: Cluster) -> _Lookup:
         """Build the door for API servers, and who keeps its certificate."""
         from listener.edges import certificates  # noqa: PLC0415 - 9 MiB that few need
 
-        found, serving = settings.lookup, certificates.ServingContext()
+        found, serving = self._settings.lookup, certificates.ServingContext()
         keeper: Keeper | FileKeeper
         if found.secret:
             namespace, _, name = found.secret.partition("/")
@@ -349,13 +355,13 @@ class Service:
             keeper = FileKeeper(files, use=serving.use)
         door = Door(self._kinds, self._state.streams.get, self._streams_known, self._metrics)
         self._servers["admission"] = Server(door.connections())
-        self._tls, self._keeper = serving.context, keeper.run()
         self._metrics.watch(
             "listener_lookup_certificate_expiry_timestamp_seconds",
             "When the certificate that API servers are shown ends.",
             None,
             lambda: {} if keeper.ends is None else {"": keeper.ends},
         )
+        return _Lookup(door, keeper, serving.context)
 
     async def _listen(self, name: str, address: str, tls: ssl.SSLContext | None = None) -> int:
         host, _, port = address.rpartition(":")
