@@ -90,6 +90,18 @@ def take(stream: Stream, push: Push, *, limit: int) -> tuple[Stream, Effect]:
     return stream.with_history(after), Effect.WAITS if after.waiting != known.waiting else Effect.UNCHANGED
 
 
+def is_recorded(stream: Stream, push: Push) -> bool:
+    """Tell whether the history has this very push, by the registry's own time of it.
+
+    Then it is no news to any later state of the stream either: whatever came after it came after it.
+    """
+    known = stream.history(push.tag)
+    found = f"{push.name}@{push.digest}", push.digest
+    return bool(push.pushed) and any(
+        item.pushed == push.pushed and item.place == found for item in (*known.items, *known.waiting)
+    )
+
+
 def place(known: TagHistory) -> Place:
     """Return where a tag is, or would be if it were not held: for `Push.stood`."""
     return known.newest.place if known.newest else ("", "")

@@ -20,6 +20,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 import structlog
@@ -188,10 +189,16 @@ class Intake:
     ) -> _Outcome:
         """Store one stream's pushes, each once its registry has said enough about it."""
         outcome = _Outcome()
-        found = await self._sorted(
-            outcome, (self._push(verification, each.event, each.source, each.target, arrival) for each in wanted)
-        )
-        create = any(each.target.create for each in wanted)
+        news: list[_Wanted] = []
+        for each in wanted:
+            if push := self._recorded(each, arrival):
+                outcome.taken.append((push, Effect.UNCHANGED))
+            else:
+                news.append(each)
+        if not news:
+            return outcome
+        found = await self._sorted(outcome, (self._push(verification, each, arrival) for each in news))
+        create = any(each.target.create for each in news)
         for turn in range(_TURNS):
             # A stream that is to be made is made even for pushes that are given up: only then is it asked for.
             if not (found or (create and outcome.unanswered and turn == 0)):
@@ -233,21 +240,27 @@ class Intake:
                     raise answer
         return pushes_
 
-    async def _push(
-        self, verification: Verification, event: PushEvent, source: Source, target: _Target, arrival: Arrival
-    ) -> Push | Refused | Unanswered:
+    def _recorded(self, wanted: _Wanted, arrival: Arrival) -> Push | None:
+        """The push, if the stream holds just that already: then nobody need be asked, though what we know may be old.
+
+        Senders repeat themselves, and tell each replica: most of what comes is this.
+        """
+        stream = self._state.streams.get(wanted.target.stream)
+        if stream is None or wanted.event.digest is None or wanted.event.timestamp is None:
+            return None
+        push = _named(wanted, wanted.event.digest, arrival)
+        is_known = pushes.is_recorded(stream, push) and pushes.take(stream, push, limit=self._limit)[0] is stream
+        return push if is_known else None
+
+    async def _push(self, verification: Verification, wanted: _Wanted, arrival: Arrival) -> Push | Refused | Unanswered:
         """What is to be stored for one tag, checked by what is known of its stream."""
-
-        def push(digest: str, pushed: str = "") -> Push:
-            created = arrival.at.strftime("%Y-%m-%dT%H:%M:%SZ")
-            return Push(target.tag, source, target.name, digest, digest, created, pushed)
-
-        if event.digest is None:
-            return await verification.resolved(target.stream, target.tag, source, push)
-        named = push(event.digest, _pushed(event, arrival))
+        target = wanted.target
+        if wanted.event.digest is None:
+            return await verification.resolved(target.stream, target.tag, wanted.source, partial(_of, wanted, arrival))
+        push = _named(wanted, wanted.event.digest, arrival)
         stream = self._state.streams.get(target.stream)
-        effect = pushes.take(stream, named, limit=self._limit)[1] if stream else Effect.UNSEEN
-        return await verification.checked(target.stream, named, effect, turn=0)
+        effect = pushes.take(stream, push, limit=self._limit)[1] if stream else Effect.UNSEEN
+        return await verification.checked(target.stream, push, effect, turn=0)
 
     def _change(self, found: Sequence[Push]) -> Change[tuple[tuple[Push, Effect], ...]]:
         def change(stream: Stream) -> tuple[Stream, tuple[tuple[Push, Effect], ...]]:
@@ -342,6 +355,17 @@ async def _all(works: Iterable[Awaitable[T]]) -> Sequence[T | BaseException]:
 def _is_open(effect: Effect) -> bool:
     """Whether nothing was done yet."""
     return effect in (Effect.UNSURE, Effect.UNSEEN)
+
+
+def _named(wanted: _Wanted, digest: str, arrival: Arrival) -> Push:
+    """The push of an image that its sender named."""
+    return _of(wanted, arrival, digest, _pushed(wanted.event, arrival))
+
+
+def _of(wanted: _Wanted, arrival: Arrival, digest: str, pushed: str = "") -> Push:
+    """The push of an image; of one that its registry names nobody knows when it was pushed."""
+    target, created = wanted.target, arrival.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Push(target.tag, wanted.source, target.name, digest, digest, created, pushed)
 
 
 def _pushed(event: PushEvent, arrival: Arrival) -> str:

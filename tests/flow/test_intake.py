@@ -167,6 +167,39 @@ async def test_an_identical_push_is_unchanged_and_wakes_nobody(world: World) -> 
     assert world.notices.reasons() == ["TagMoved"]
 
 
+@pytest.mark.parametrize(
+    ("pushed", "is_answered"),
+    [
+        pytest.param([push(second=1)], True, id="recorded with its time"),
+        pytest.param([push(second=2)], False, id="pushed again"),
+        pytest.param([push()], False, id="nobody knows when"),
+        pytest.param([push(second=1), push(tag="v1", second=1)], False, id="another beside it"),
+    ],
+)
+async def test_what_is_recorded_already_needs_no_cluster(
+    world: World, pushed: list[PushEvent], is_answered: bool
+) -> None:
+    world.put(stream())
+    await world.take(push(second=1))
+    world.cluster.read_error = ClusterUnavailable("down")
+    world.cluster.fault = lambda _verb, _key: Outcome(End.UNREACHABLE, message="down")
+    if is_answered:
+        assert (await world.take(*pushed)).outcome == "unchanged"
+    else:
+        with pytest.raises(ClusterUnavailable):
+            await world.take(*pushed)
+
+
+async def test_what_is_recorded_moves_nothing_back_where_our_view_is_behind(world: World) -> None:
+    world.put(stream())
+    await world.take(push(letter="a", second=1))
+    seen = world.cluster.streams[WEB]
+    await world.take(push(letter="b", second=2))
+    world.state.put_stream(seen)  # as a replica has it whose watch is late
+    assert (await world.take(push(letter="a", second=1))).outcome == "unchanged"
+    assert world.head(WEB, "latest") == digest("b")
+
+
 async def test_many_tags_in_one_delivery_are_all_taken_in_their_order(world: World) -> None:
     world.put(stream())
     receipt = await world.take(push(letter="a"), push(tag="v1", letter="b"), push(letter="c"))
