@@ -338,18 +338,15 @@ class Service:
         keeper: Keeper | FileKeeper
         if found.secret:
             namespace, _, name = found.secret.partition("/")
-            try:
-                keeper = Keeper(
-                    cluster,
-                    certificates,
-                    secret=(namespace, name),
-                    hosts=found.hosts,
-                    webhook=found.webhook,
-                    use=serving.use,
-                    now=_now,
-                )
-            except ValueError as error:
-                raise SettingsError(f"lookup.hosts: {error}") from error
+            keeper = Keeper(
+                cluster,
+                certificates,
+                secret=(namespace, name),
+                hosts=found.hosts,
+                webhook=found.webhook,
+                use=serving.use,
+                now=_now,
+            )
         else:
             files = certificates.Files(Path(found.cert_file or ""), Path(found.key_file or ""))
             keeper = FileKeeper(files, use=serving.use)

@@ -19,6 +19,7 @@ import yaml
 from listener.core import authentication
 from listener.core.imports import interval_seconds
 from listener.core.kinds import KINDS, Kind, custom
+from listener.core.renewal import canonical_host
 from listener.errors import SettingsError
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -398,6 +399,9 @@ def _check_lookup(found: Lookup) -> None:
         raise SettingsError(f"lookup.{'keyFile' if files[0] else 'certFile'}: a certificate and its key go together")
     if any(files) and found.secret:
         raise SettingsError("lookup.secret: expected either secret, or certFile and keyFile; found both")
+    if any(files) and (found.hosts or found.webhook):
+        key = "hosts" if found.hosts else "webhook"
+        raise SettingsError(f"lookup.{key}: goes with a certificate of our own (secret), not with certFile and keyFile")
     if found.enabled and not (found.secret or any(files)):
         raise SettingsError(
             "lookup.secret: API servers call webhooks over TLS only; expected the Secret, as NAMESPACE/NAME, to keep a"
@@ -405,6 +409,11 @@ def _check_lookup(found: Lookup) -> None:
         )
     if found.enabled and found.secret and not found.hosts:
         raise SettingsError("lookup.hosts: expected what the API server calls us, such as NAME.NAMESPACE.svc")
+    for number, host in enumerate(found.hosts):
+        try:
+            canonical_host(host)
+        except ValueError as error:
+            raise SettingsError(f"lookup.hosts[{number}]: {error}") from error
 
 
 def _check_proxies(found: Sequence[str]) -> None:

@@ -42,6 +42,10 @@ def with_kind(**changes: Any) -> dict[str, Any]:
     return {"workloads": [{**ROLLOUT, **changes}]}
 
 
+def with_lookup(**fields: Any) -> dict[str, Any]:
+    return {"lookup": {"enabled": True, **fields}}
+
+
 def test_nothing_is_needed() -> None:
     found = settings.load(None, {})
     assert (found.history.limit, found.fan_out.max_in_flight, found.namespaces) == (50, 100, ())
@@ -281,6 +285,26 @@ def test_each_way_to_authenticate(auth: Any) -> None:
         pytest.param({"registries": [TEAM, TEAM]}, "registries[1].name", "registries[0]", id="the same name twice"),
         pytest.param(with_team(publicHost="p.example"), "registries[0].publicHost", "integrated", id="public alone"),
         pytest.param(with_team(verify="no"), "registries[0].verify", "bool", id="verify as text"),
+        pytest.param(with_lookup(), "lookup.secret", "over TLS only", id="lookups without a certificate"),
+        pytest.param(with_lookup(secret="ns/tls"), "lookup.hosts", "NAME.NAMESPACE.svc", id="a certificate for nobody"),
+        pytest.param(with_lookup(secret="tls"), "lookup.secret", "regex", id="a Secret of no namespace"),
+        pytest.param(
+            with_lookup(secret="ns/tls", hosts=["a.ns.svc", "https://a"]), "lookup.hosts[1]", "neither", id="no host"
+        ),
+        pytest.param(with_lookup(certFile="a"), "lookup.keyFile", "go together", id="a certificate without its key"),
+        pytest.param(with_lookup(keyFile="a"), "lookup.certFile", "go together", id="a key without its certificate"),
+        pytest.param(
+            with_lookup(secret="ns/tls", certFile="a", keyFile="b"), "lookup.secret", "either", id="two certificates"
+        ),
+        pytest.param(
+            with_lookup(hosts=["a.ns.svc"], certFile="a", keyFile="b"),
+            "lookup.hosts",
+            "of our own",
+            id="hosts, files",
+        ),
+        pytest.param(
+            with_lookup(webhook="x", certFile="a", keyFile="b"), "lookup.webhook", "of our own", id="webhook, files"
+        ),
         pytest.param({"imports": {"interval": "15"}}, "imports.interval", "regex", id="no unit"),
         pytest.param({"imports": {"interval": "0s"}}, "imports.interval", "above zero", id="no interval"),
         pytest.param({"imports": {"interval": "5s"}}, "imports.interval", "imports.minInterval", id="below the least"),

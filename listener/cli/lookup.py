@@ -11,7 +11,7 @@ import click
 
 from listener.cli import output
 from listener.cli.options import Common, run, workload_options
-from listener.cli.streams import Change, Streams, cluster_of, settings_of
+from listener.cli.streams import Change, CommandFailed, Streams, cluster_of, settings_of
 from listener.cli.workloads import Listing, Workloads, each, named
 from listener.core import edits, kind_names, lookup_edits, lookup_states, lookups
 from listener.core.edits import EditRefused
@@ -22,6 +22,7 @@ from listener.core.streams import Stream, StreamKey, summarise
 from listener.core.trigger_edits import Found
 from listener.core.workloads import Workload, WorkloadKey
 from listener.edges import objects
+from listener.errors import ClusterError
 from listener.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _STREAM_WORDS: Final = ("is", "imagestream", "imagestreams", "imagestream.image.
 _WORDS: Final[Mapping[State, str]] = {
     State.NONE: _NONE,
     State.OFF: "not looked up",
+    State.UNFIT: "points at a name",
     State.DIFFERS: "to be resolved",
     State.WAITS: "waits",
     State.TRIGGERED: "left to a trigger",
@@ -99,7 +101,12 @@ async def _streams(common: Common, on: bool | None) -> None:
         listing.tell()
         if on is not None:
             streams = Streams(cluster, timeout_seconds=0)
-            found = [(await switch(streams, stream.key, on=on)).after for stream in found]
+            for done, stream in enumerate(found):
+                try:
+                    found[done] = (await switch(streams, stream.key, on=on)).after
+                except (CommandFailed, ClusterError) as error:
+                    how = f"{done} of {len(found)} streams are switched, from here on none"
+                    raise CommandFailed(f"ImageStream {stream.key}: {error}\n{how}: run it again") from error
     if common.output != "table":
         documents = [_stream_document(stream) for stream in found]
         output.say(output.document({"namespace": namespace, "streams": documents}, common.output))

@@ -69,9 +69,11 @@ def judge(
     What a controller made is what its template says, and stays so. Of a change only those containers count whose image
     is another one now, or all of them if names are forced now and were not before, or the other way round.
     """
-    if subject.is_owned or not lookups.concerns(kind) or (before is not None and lookups.is_fixed(kind)):
+    is_fixed = lookups.is_fixed(kind)
+    if subject.is_owned or not lookups.concerns(kind) or (before is not None and is_fixed):
         return NOTHING
-    kept = _unchanged(subject, before)
+    same = _unchanged(subject, before)
+    kept = same if before and before.forced == subject.forced else frozenset()
     waited = lookups.read_waiting(subject.waiting)
     answers = [
         (found, lookups.look_up(found, stream(found.stream)))
@@ -79,24 +81,27 @@ def judge(
         if found.container not in kept
     ]
     operations: list[Operation] = []
-    waiting = {container: name for container, name in waited.items() if container in kept}
+    # A container that is renamed meanwhile is another one: nobody can tell.
+    waiting = {container: name for container, name in waited.items() if container in same}
     for found, answer in answers:
         if answer.image:
             path = pointer(*kind.pod_spec_path, found.section, str(found.index), "image")
             operations.append({"op": "replace", "path": path, "value": answer.image})
-        if answer.waits and (answer.image or found.image) != found.name:
+        if answer.waits or answer.resolved:
+            waiting.pop(found.container, None)
+        if answer.waits and not is_fixed and (answer.image or found.image) != found.name:
             waiting[found.container] = found.name
     operations += _remember(subject, waiting)
     return Verdict(
         tuple(operations),
-        tuple(_warning(found, answer) for found, answer in answers if answer.why),
+        tuple(_warning(kind, found, answer) for found, answer in answers if answer.why),
         tuple(_outcome(answer) for _, answer in answers if answer.why),
     )
 
 
 def _unchanged(subject: Subject, before: Subject | None) -> frozenset[str]:
     """The containers that have the image they had, in whichever list."""
-    if before is None or before.forced != subject.forced:
+    if before is None:
         return frozenset()
     had = {(found.name, found.image) for section in before.sections.values() for found in section}
     return frozenset(
@@ -118,8 +123,13 @@ def _remember(subject: Subject, waiting: Mapping[str, str]) -> Iterator[Operatio
         yield {"op": "remove", "path": path}
 
 
-def _warning(found: Lookup, answer: Answer) -> str:
-    return f'container {found.container}: image "{found.name}" {answer.why}'
+def _warning(kind: Kind, found: Lookup, answer: Answer) -> str:
+    why = answer.why
+    if answer.waits and lookups.is_fixed(kind):
+        instead = f"is {answer.image} for good" if answer.image else "stays for good"
+        tag = f"{found.stream}:{found.tag}"
+        why = f"{instead}: a {kind.label} is never changed, and ImageStreamTag {tag} points at nothing yet"
+    return f'container {found.container}: image "{found.name}" {why}'
 
 
 def _outcome(answer: Answer) -> Outcome:

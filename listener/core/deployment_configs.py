@@ -7,7 +7,7 @@ affair.)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from listener.core import late_lookups
 from listener.core.actions import ImageChange, Operation, Plan, View, because, explain, pointer, set_image, why
 from listener.core.kinds import Kind
 from listener.core.streams import DEFAULT_TAG, StreamKey
-from listener.core.triggers import Section, Trigger, Triggers, stream_tag
+from listener.core.triggers import Named, Place, Trigger, Triggers, find, stream_tag
 from listener.core.workloads import Workload
 
 
@@ -28,6 +28,11 @@ class ConfigTrigger(Trigger):
     source_name: str
     containers: tuple[str, ...]
     last: str
+
+    def places(self, containers: Sequence[Named], init_containers: Sequence[Named]) -> Iterator[Place]:
+        for name in self.containers:
+            if found := find(name, containers, init_containers):
+                yield found
 
 
 def read(entries: Sequence[Mapping[str, Any]], *, namespace: str) -> Triggers:
@@ -132,7 +137,8 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
         if set_here or trigger.last != resolved.pull_spec:
             last = why(trigger.stream, trigger.tag, resolved, now, view)
         operations += set_here
-    late = late_lookups.plan(workload, kind, view, _claimed(workload), now=now, leave=leave)
+    triggered = [change.target for change in changes]
+    late = late_lookups.plan(workload, kind, view, now=now, leave=leave, triggered=triggered)
     operations += late.operations
     changes += late.changes
     last = late.last or last
@@ -140,9 +146,3 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
     if changes:
         operations += explain(workload, because(changes, last, view))
     return Plan(tuple(changes), tuple(operations), None, tuple(problems), left=tuple(left))
-
-
-def _claimed(workload: Workload) -> set[tuple[Section, int]]:
-    """The places of the containers that a trigger names, be it paused."""
-    names = [n for each in workload.triggers.valid if isinstance(each, ConfigTrigger) for n in each.containers]
-    return {place for name in names if (place := workload.find(name))}

@@ -37,7 +37,6 @@ class StreamIndex:
 
     def __init__(self) -> None:
         self._streams: dict[StreamKey, Stream] = {}
-        self._resolved: dict[StreamKey, dict[str, Resolved | None]] = {}  # what was asked for, of the states above
         self._fed_by: dict[Repository, set[StreamKey]] = {}
         self._followers: dict[StreamKey, set[StreamKey]] = {}
         self._importing: dict[Source, set[tuple[StreamKey, str]]] = {}
@@ -55,7 +54,6 @@ class StreamIndex:
         if before and before.uid == stream.uid and not is_newer(stream.resource_version, before.resource_version):
             return None
         self._streams[stream.key] = stream
-        self._resolved.pop(stream.key, None)
         if before is None or (before.spec_tags, before.repository) != (stream.spec_tags, stream.repository):
             _drop(self._fed_by, before.repositories() if before else (), stream.key)
             _add(self._fed_by, stream.repositories(), stream.key)
@@ -77,7 +75,6 @@ class StreamIndex:
         stream = self._streams.pop(key, None)
         if stream is None:
             return StreamNews()
-        self._resolved.pop(key, None)
         _drop(self._fed_by, stream.repositories(), key)
         _drop(self._followers, stream.sources(), key)
         for source, tag in _imported(stream):
@@ -99,12 +96,7 @@ class StreamIndex:
     def resolve(self, key: StreamKey, tag: str) -> Resolved | None:
         """Return what a consumer of the tag pulls, None while it points at nothing. Fan-outs ask by the thousand."""
         stream = self._streams.get(key)
-        if stream is None:
-            return None
-        found = self._resolved.setdefault(key, {})
-        if tag not in found:
-            found[tag] = stream.resolve(tag)
-        return found[tag]
+        return stream.resolve(tag) if stream else None
 
     def keys(self, namespace: str | None = None) -> frozenset[StreamKey]:
         """Return the streams of a namespace, or of all."""

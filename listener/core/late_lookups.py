@@ -1,6 +1,7 @@
 """Names of stream tags that an object still has: it was admitted before its tag was there, or while nobody looked up.
 
-Each is set once. What follows the tag from then on are triggers; a container that one of them sets is left to it.
+Each is set once: to nothing that is itself such a name. What follows the tag from then on are triggers; a container
+that one of them sets is left to it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from listener.core import lookups
 from listener.core.actions import ImageChange, Operation, View, pointer, set_image, why
 from listener.core.kinds import Kind
 from listener.core.lookups import WAITS_FOR
-from listener.core.triggers import Section
 from listener.core.workloads import Workload
 
 
@@ -34,23 +34,26 @@ def plan(
     workload: Workload,
     kind: Kind,
     view: View,
-    claimed: Collection[tuple[Section, int]],
     *,
     now: datetime,
     leave: Collection[tuple[str, str]] = (),
+    triggered: Collection[str] = (),
 ) -> Late:
-    """Plan what sets the images whose tags point at something now, but for containers that are `claimed`, by place."""
+    """Plan what sets the images whose tags point at something now. `triggered` are the containers that a trigger sets
+    in the same patch: they wait for nothing any more.
+    """
     if not workload.lookups:
         return _NONE
     operations: list[Operation] = []
     changes: list[ImageChange] = []
     left = []
     last = None
+    claims = workload.claims()
     waiting = {found.container: found.name for found in workload.lookups if found.image != found.name}
-    still = dict(waiting)
+    still = {container: name for container, name in waiting.items() if container not in triggered}
     for found in workload.lookups:
         resolved = lookups.look_up(found, view.stream(found.stream)).resolved
-        if resolved is None or (found.section, found.index) in claimed:
+        if resolved is None or (found.section, found.index) in claims:
             continue
         if (found.container, resolved.pull_spec) in leave:
             left.append(found.container)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from listener.core import edits, lookup_edits, lookup_states, overview, references, streams, tracking
+from listener.core import edits, lookup_edits, lookup_states, lookups, overview, references, streams, tracking
 from listener.core.actions import Plan, View
 from listener.core.conditions import Problem
 from listener.core.edits import Document
@@ -321,10 +321,10 @@ def _lookups(workload: Workload, found: Found, known: Known) -> Iterator[Finding
         return
     states = lookup_states.look(lookup_states.with_lookups(workload, found), known.streams, hindrance=hindrance)
     for state in states:
-        yield from _of_name(state, known)
+        yield from _of_name(state, known, found.kind)
 
 
-def _of_name(state: LookupState, known: Known) -> Iterator[Finding]:
+def _of_name(state: LookupState, known: Known, kind: Kind) -> Iterator[Finding]:
     lookup = state.lookup
     if lookup is None:
         return
@@ -347,9 +347,15 @@ def _of_name(state: LookupState, known: Known) -> Iterator[Finding]:
             why = f"ImageStream {_named(lookup.stream)} has that tag, but no spec.lookupPolicy.local"
             text = f"{subject} is not looked up: {why} (`listener lookup {lookup.stream.name} --on`)"
             yield Finding(Severity.WARNING, text)
+        case lookup_states.State.UNFIT:
+            yield Finding(Severity.WARNING, f"{subject} {state.why}: write its registry there")
         case lookup_states.State.WAITS:
             if found := _tag(known, lookup.stream, lookup.tag):
-                yield Finding(found[0], f"{subject}: {found[1]}")
+                severity, text = found
+                if lookups.is_fixed(kind):
+                    severity = Severity.WARNING
+                    text += f"; a {kind.label} is never changed: create it when the tag is there"
+                yield Finding(severity, f"{subject}: {text}")
 
 
 def _has(known: Known, key: StreamKey, tag: str) -> bool:

@@ -11,23 +11,24 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from listener.core import lookup_edits, lookups
-from listener.core.deployment_configs import ConfigTrigger
 from listener.core.lookups import WAITS_FOR, Lookup
 from listener.core.streams import Stream, StreamKey
 from listener.core.trigger_edits import Found
-from listener.core.triggers import ContainerTrigger, Section, Trigger, locate
+from listener.core.triggers import Section, Trigger
 from listener.core.workloads import Workload
 
 
 class State(StrEnum):
     """How an image stands.
 
-    DIFFERS is a name that is still to be resolved, OFF one that nobody said to look up, LATE one that should have been
-    when the object was created. NONE is no name, or stands for what its tag points at already.
+    DIFFERS is a name that is still to be resolved, OFF one that nobody said to look up, UNFIT one whose tag points at
+    what may be a name itself, LATE one that should have been resolved when the object was created. NONE is no name, or
+    stands for what its tag points at already.
     """
 
     NONE = "none"
     OFF = "off"
+    UNFIT = "unfit"
     DIFFERS = "differs"
     WAITS = "waits"
     TRIGGERED = "triggered"
@@ -75,7 +76,7 @@ def look(
 
 
 def _look(workload: Workload, streams: Mapping[StreamKey, Stream | None], hindrance: str) -> Iterator[LookupState]:
-    claims = _claims(workload)
+    claims = workload.claims()
     names = {(found.section, found.index): found for found in workload.lookups}
     sections: Mapping[Section, tuple[object, ...]] = {
         "initContainers": workload.init_containers,
@@ -105,7 +106,7 @@ def _of(
     if not (found.forced or stream.local_lookup):
         return _state(found, stream, State.OFF, answer.why)
     if not (answer.image or answer.waits):
-        return _state(found, stream, State.NONE)
+        return _state(found, stream, State.UNFIT if answer.why else State.NONE, answer.why)
     if hindrance:
         return _state(found, stream, State.LATE, f"is not looked up any more: {hindrance}")
     return _state(found, stream, State.WAITS, answer.why) if answer.waits else _state(found, stream, State.DIFFERS)
@@ -114,19 +115,3 @@ def _of(
 def _state(found: Lookup, stream: Stream | None, state: State, why: str = "") -> LookupState:
     resolved = stream.resolve(found.tag) if stream else None
     return LookupState(found.container, found.image, found, state, resolved.pull_spec if resolved else "", why)
-
-
-def _claims(workload: Workload) -> Mapping[tuple[Section, int], Trigger]:
-    """The containers that a trigger names, be it paused: a name there is left to it."""
-    claims: dict[tuple[Section, int], Trigger] = {}
-    for trigger in workload.triggers.valid:
-        match trigger:
-            case ContainerTrigger():
-                place = locate(trigger, workload.containers, workload.init_containers)
-                if not isinstance(place, str):
-                    claims.setdefault(place, trigger)
-            case ConfigTrigger():
-                for at in (workload.find(name) for name in trigger.containers):
-                    if at:
-                        claims.setdefault(at, trigger)
-    return claims

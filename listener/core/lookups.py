@@ -98,7 +98,9 @@ def _find(
     for section, containers in sections.items():
         for index, container in enumerate(containers):
             image = container.image
-            name = image if (found := _tag(image, forced=forced)) else waiting.get(container.name, "")
+            found = _tag(image, forced=forced)
+            # What was put off has an image: the name itself, or its repository.
+            name = image if found or not image else waiting.get(container.name, "")
             # A name that was put off was a name then: the object was forced, or else it has no slash in it.
             if found := found or _tag(name, forced=True):
                 stream, tag = found
@@ -121,34 +123,47 @@ def _tag(image: str, *, forced: bool) -> tuple[str, str] | None:
 
 def look_up(lookup: Lookup, stream: Stream | None) -> Answer:
     """Tell what a container gets, by what is known of the stream it may name."""
+    is_written = lookup.image == lookup.name  # else nobody reads that name anywhere
     if stream is None:
-        why = f"is not looked up: there is no ImageStream {lookup.stream}" if lookup.forced else ""
-        return Answer(why=why)
+        is_told = lookup.forced and is_written
+        return Answer(why=f"is not looked up: there is no ImageStream {lookup.stream}" if is_told else "")
     resolved = stream.resolve(lookup.tag)
     if not (lookup.forced or stream.local_lookup):
         # One might think it was: so say it, but not of each name that a stream happens to have too.
-        why = f"is not looked up: ImageStream {lookup.stream} has no spec.lookupPolicy.local" if resolved else ""
+        is_told = resolved is not None and is_written
+        why = f"is not looked up: ImageStream {lookup.stream} has no spec.lookupPolicy.local" if is_told else ""
         return Answer(why=why)
-    repository = waiting_image(stream, lookup.tag)
-    if lookup.image not in (lookup.name, repository):
+    repository = _waiting_image(stream, lookup)
+    if not is_written and lookup.image != repository:
         return Answer()  # somebody else has decided since then
+    tag = f"ImageStreamTag {lookup.stream}:{lookup.tag}"
     if resolved:
         if resolved.pull_spec == lookup.image:
             return Answer()
+        if _tag(resolved.pull_spec, forced=lookup.forced):
+            # It would be looked up in its turn, and might lead back here.
+            why = f"is not looked up: {tag} points at {resolved.pull_spec}, which has no registry before it"
+            return Answer(why=why)
         return Answer(resolved.pull_spec, resolved, why=f"is {resolved.pull_spec} now")
-    why = f"waits for ImageStreamTag {lookup.stream}:{lookup.tag}, which points at nothing yet"
+    why = f"waits for {tag}, which points at nothing yet"
     if not repository or repository == lookup.image:
         return Answer(waits=True, why=why)
     return Answer(repository, waits=True, why=f"{why}; until then it is {repository}")
 
 
-def waiting_image(stream: Stream, tag: str) -> str:
-    """Return what a name gets while its tag points at nothing: the tag of the stream's own repository, "" if none."""
+def _waiting_image(stream: Stream, lookup: Lookup) -> str:
+    """What a name gets while its tag points at nothing: the tag of the stream's own repository.
+
+    "" if it has none, or one that would itself be looked up.
+    """
     try:
         repository = references.parse(stream.status_repository) if stream.status_repository else None
     except InvalidReference:
         return ""
-    return str(replace(repository, tag=tag, digest=None)) if isinstance(repository, Reference) else ""
+    if not isinstance(repository, Reference):
+        return ""
+    image = str(replace(repository, tag=lookup.tag, digest=None))
+    return "" if _tag(image, forced=lookup.forced) else image
 
 
 def is_forced(*annotations: str | None) -> bool:

@@ -14,7 +14,7 @@ from listener.core.actions import Plan, View
 from listener.core.build_configs import BuildTrigger
 from listener.core.deployment_configs import ConfigTrigger
 from listener.core.streams import StreamKey
-from listener.core.triggers import ContainerTrigger, RunTrigger, Section, Trigger, locate
+from listener.core.triggers import ContainerTrigger, Place, RunTrigger, Trigger, locate
 from listener.core.workloads import Record, Workload
 
 Missing = Callable[[StreamKey, str], str]
@@ -60,7 +60,7 @@ class _Looking:
         self._missing = missing
         self._waits = plan.waits
         self._changes = {(change.target, change.stream, change.tag) for change in plan.changes}
-        self._claimed: dict[tuple[Section, int], ContainerTrigger] = {}
+        self._claimed: dict[Place, ContainerTrigger] = {}
 
     def run(self) -> Iterator[TriggerState]:
         for trigger in self._workload.triggers.valid:

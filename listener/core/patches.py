@@ -12,7 +12,7 @@ from datetime import datetime
 from listener.core import late_lookups
 from listener.core.actions import ImageChange, Operation, Plan, View, because, explain, pointer, set_image, why
 from listener.core.kinds import Kind
-from listener.core.triggers import ContainerTrigger, Section, locate
+from listener.core.triggers import ContainerTrigger, Place, locate
 from listener.core.workloads import Workload
 
 
@@ -26,7 +26,7 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
     problems = list(workload.triggers.problems)
     operations: list[Operation] = []
     changes: list[ImageChange] = []
-    claimed: dict[tuple[Section, int], ContainerTrigger] = {}
+    claimed: dict[Place, ContainerTrigger] = {}
     last: Mapping[str, object] = {}
     waits = False
     left = []
@@ -62,7 +62,8 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
                 )
             )
             last = why(trigger.stream, trigger.tag, resolved, now, view)
-    late = late_lookups.plan(workload, kind, view, claimed, now=now, leave=leave)
+    triggered = [change.target for change in changes]
+    late = late_lookups.plan(workload, kind, view, now=now, leave=leave, triggered=triggered)
     operations += late.operations
     changes += late.changes
     last = late.last or last

@@ -16,6 +16,7 @@ It knows what certificates say. It must not know how they are made, nor what tim
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from collections.abc import Collection, Mapping
@@ -154,11 +155,12 @@ def recovered(held: Held, in_use: Leaf | None, now: datetime) -> Held:
 
 
 def canonical_host(host: str) -> str:
-    """A DNS name or an IP address as certificates are compared by it. Raises ValueError for what is neither."""
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        pass
+    """A DNS name or an IP address as certificates are compared by it. Raises ValueError for what is neither.
+
+    An address with a zone (fe80::1%eth0) is neither: a certificate cannot name it.
+    """
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.ip_address(host if "%" not in host else ""))
     name = host.lower().removesuffix(".")
     labels = name.removeprefix("*.").split(".")
     if len(name) > 253 or not all(len(label) <= 63 and _LABEL.fullmatch(label) for label in labels):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -186,6 +186,8 @@ class Stream:
     insecure_repository: bool = False
     local_lookup: bool = False
     fan_outs: tuple[FanOutRecord, ...] = ()
+    _resolved: dict[str, Resolved] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What `resolve_all` found: it is asked for at each review and each patch, and a stream may have many tags."""
 
     def history(self, tag: str) -> TagHistory:
         """Return the status tag, an empty one if there is none."""
@@ -216,19 +218,16 @@ class Stream:
         A digest under the cluster's own repository if the spec tag's reference policy is Local and there is such a
         repository, else what the head says.
         """
-        name = tag or DEFAULT_TAG
-        head = self.history(name).head
-        return self._resolved(head, self.spec_tag(name)) if head else None
+        return self.resolve_all().get(tag or DEFAULT_TAG)
 
     def resolve_all(self) -> Mapping[str, Resolved]:
         """Resolve every tag that points at something, in one pass."""
-        spec_tags = {spec_tag.name: spec_tag for spec_tag in self.spec_tags}
-        found = {}
-        for history in self.tags:
-            resolved = self._resolved(history.head, spec_tags.get(history.tag)) if history.head else None
-            if resolved:
-                found[history.tag] = resolved
-        return found
+        if not self._resolved:
+            spec_tags = {spec_tag.name: spec_tag for spec_tag in self.spec_tags}
+            for history in self.tags:
+                if history.head and (resolved := self._pulled(history.head, spec_tags.get(history.tag))):
+                    self._resolved[history.tag] = resolved
+        return self._resolved
 
     def repositories(self) -> frozenset[Repository]:
         """Return what the stream takes images from. Names that are no references are skipped."""
@@ -280,7 +279,7 @@ class Stream:
         """Return `spec.dockerImageRepository`, as it is written, if it is one."""
         return _parsed(self.repository)
 
-    def _resolved(self, head: TagItem, spec_tag: SpecTag | None) -> Resolved | None:
+    def _pulled(self, head: TagItem, spec_tag: SpecTag | None) -> Resolved | None:
         pull_spec = head.docker_image_reference
         if spec_tag and spec_tag.reference_policy == "Local" and head.image:
             local = _parsed(self.status_repository)

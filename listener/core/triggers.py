@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from sys import intern
 from typing import Final, Literal, NoReturn, Protocol
@@ -55,8 +55,12 @@ _PAUSED: Final[Mapping[object, bool]] = {
 }
 
 
+Place = tuple[Section, int]
+"""A container's list, and its index there."""
+
+
 class Named(Protocol):
-    """What `locate` asks of a container."""
+    """What is asked of a container, to find it."""
 
     @property
     def name(self) -> str: ...
@@ -71,6 +75,10 @@ class Trigger:
     paused: bool
     field_path: str
 
+    def places(self, containers: Sequence[Named], init_containers: Sequence[Named]) -> Iterator[Place]:  # noqa: ARG002
+        """The containers whose images it sets: none, for what sets no image."""
+        return iter(())
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerTrigger(Trigger):
@@ -78,6 +86,11 @@ class ContainerTrigger(Trigger):
 
     section: Section
     container: str | int
+
+    def places(self, containers: Sequence[Named], init_containers: Sequence[Named]) -> Iterator[Place]:
+        found = locate(self, containers, init_containers)
+        if not isinstance(found, str):
+            yield found
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +140,7 @@ def parse(text: str, *, namespace: str, kind: Kind) -> Triggers:
     return Triggers(tuple(trigger for _, trigger in valid.values()), tuple(problems))
 
 
-def locate(
-    trigger: ContainerTrigger, containers: Sequence[Named], init_containers: Sequence[Named]
-) -> tuple[Section, int] | str:
+def locate(trigger: ContainerTrigger, containers: Sequence[Named], init_containers: Sequence[Named]) -> Place | str:
     """Find the container a trigger sets: its list and its index there, or the sentence why there is none.
 
     A name is looked for in the list that the path says, then in the other one: `oc set triggers` always writes
@@ -143,16 +154,28 @@ def locate(
             f"fieldPath {trigger.field_path}: there is no {trigger.section}[{trigger.container}], the workload has"
             f" {len(lists[trigger.section])} of them; name the container instead"
         )
-    other: Section = "initContainers" if trigger.section == "containers" else "containers"
-    for section in (trigger.section, other):
-        for index, container in enumerate(lists[section]):
-            if container.name == trigger.container:
-                return section, index
+    if found := find(trigger.container, containers, init_containers, first=trigger.section):
+        return found
     known = ", ".join(container.name for container in (*containers, *init_containers)) or "none"
     return (
         f"fieldPath {trigger.field_path}: the workload has no container {trigger.container!r};"
         f" its containers are: {printable(known)}"
     )
+
+
+def find(
+    name: str, containers: Sequence[Named], init_containers: Sequence[Named], *, first: Section = "containers"
+) -> Place | None:
+    """Find the container of that name, in the list `first` before the other one."""
+    lists: tuple[tuple[Section, Sequence[Named]], ...] = (
+        ("containers", containers),
+        ("initContainers", init_containers),
+    )
+    for section, found in lists if first == "containers" else reversed(lists):
+        for index, container in enumerate(found):
+            if container.name == name:
+                return section, index
+    return None
 
 
 def _entries(text: str) -> Sequence[object]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from listener.core.lookups import Lookup
-from listener.core.triggers import Section, Triggers
+from listener.core.triggers import Place, Section, Trigger, Triggers, find
 
 
 class WorkloadKey(NamedTuple):
@@ -84,14 +84,15 @@ class Workload:
         lookups = tuple(found for found in self.lookups if found.container not in images)
         return self.triggers, containers, init_containers, self.record, lookups
 
-    def find(self, name: str) -> tuple[Section, int] | None:
+    def find(self, name: str) -> Place | None:
         """Return the place of the container of that name."""
-        lists: Mapping[Section, tuple[Container, ...]] = {
-            "containers": self.containers,
-            "initContainers": self.init_containers,
-        }
-        for section, containers in lists.items():
-            for index, container in enumerate(containers):
-                if container.name == name:
-                    return section, index
-        return None
+        return find(name, self.containers, self.init_containers)
+
+    def claims(self) -> Mapping[Place, Trigger]:
+        """Return which containers' images are set by triggers, and by which; a paused one sets none."""
+        found: dict[Place, Trigger] = {}
+        for trigger in self.triggers.valid:
+            for place in trigger.places(self.containers, self.init_containers):
+                if not trigger.paused:
+                    found.setdefault(place, trigger)
+        return found

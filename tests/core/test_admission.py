@@ -195,6 +195,26 @@ class TestTagsThatPointAtNothingYet:
         images, waiting, _ = judged(given, before)
         assert (images, waiting) == ({"c0": RUBY, "c1": f"{REPOSITORY}:3"}, {"c1": "ruby:3"})
 
+    def test_a_stream_that_is_gone_meanwhile_does_not_end_the_wait(self) -> None:
+        waiting = {"c0": "gone:3", "c1": "ruby:3"}
+        before = subject("r.io/gone:3", f"{REPOSITORY}:3", waiting=waiting)
+        given = subject("r.io/gone:3", f"{REPOSITORY}:3", waiting=waiting, forced=True)
+        assert judged(given, before)[:2] == ({"c0": "r.io/gone:3", "c1": f"{REPOSITORY}:3"}, waiting)
+
+    def test_a_job_does_not_wait_for_it_is_never_changed(self) -> None:
+        images, waiting, verdict = judged(subject("ruby:3", "bare:v2"), kind=JOB)
+        assert (images, waiting) == ({"c0": f"{REPOSITORY}:3", "c1": "bare:v2"}, None)
+        assert verdict.warnings == (
+            (
+                f'container c0: image "ruby:3" is {REPOSITORY}:3 for good: a Job is never changed,'
+                " and ImageStreamTag shop/ruby:3 points at nothing yet"
+            ),
+            (
+                'container c1: image "bare:v2" stays for good: a Job is never changed,'
+                " and ImageStreamTag shop/bare:v2 points at nothing yet"
+            ),
+        )
+
     @pytest.mark.parametrize("text", ["{", "[]", '{"c0":1}'])
     def test_an_annotation_that_says_nothing_is_left_to_its_author(self, text: str) -> None:
         given = Subject((Container("c0", "r.io/x:1"),), has_annotations=True, waiting=text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -149,7 +150,7 @@ def test_what_is_left_as_it_is(kind: Kind, found: dict[str, Any]) -> None:
     assert plan(kind, found) == Plan()
 
 
-def test_a_container_with_a_trigger_is_left_to_it() -> None:
+def test_a_container_with_a_trigger_is_left_to_it_unless_that_is_paused() -> None:
     entry = [
         {
             "from": {"kind": "ImageStreamTag", "name": "base:v1"},
@@ -165,7 +166,7 @@ def test_a_container_with_a_trigger_is_left_to_it() -> None:
         DEPLOYMENT, "ruby:2.7", "ruby:2.7", "ruby:2.7", annotations={"image.openshift.io/triggers": json.dumps(entry)}
     )
     after = patched(DEPLOYMENT, found, plan(DEPLOYMENT, found))
-    assert images(DEPLOYMENT, after) == [f"r.io/base@{DIGEST}", "ruby:2.7", RUBY]
+    assert images(DEPLOYMENT, after) == [f"r.io/base@{DIGEST}", RUBY, RUBY]
 
 
 def test_a_deployment_config_s_containers_are_left_to_its_triggers() -> None:
@@ -197,6 +198,29 @@ def test_with_the_last_one_the_annotation_goes() -> None:
     after = patched(DEPLOYMENT, found, plan(DEPLOYMENT, found))
     assert images(DEPLOYMENT, after) == [RUBY]
     assert WAITS_FOR not in after["metadata"]["annotations"]
+
+
+def test_what_a_trigger_sets_waits_for_nothing_any_more() -> None:
+    entry = {
+        "from": {"kind": "ImageStreamTag", "name": "base:v1"},
+        "fieldPath": "spec.template.spec.containers[0].image",
+    }
+    waits = {WAITS_FOR: json.dumps({"c0": "ruby:3"}), "image.openshift.io/triggers": json.dumps([entry])}
+    found = made(DEPLOYMENT, f"{REPOSITORY}:3", annotations=waits)
+    after = patched(DEPLOYMENT, found, plan(DEPLOYMENT, found))
+    assert images(DEPLOYMENT, after) == [f"r.io/base@{DIGEST}"]
+    assert WAITS_FOR not in after["metadata"]["annotations"]
+
+
+def test_tags_that_point_at_each_other_by_name_set_nothing() -> None:
+    def names(name: str, tag: str) -> TagHistory:
+        return TagHistory(tag, (TagItem("", name, "", 1),))
+
+    ring = stream("ring")
+    ring = replace(ring, tags=(names("ring:2", "1"), names("ring:1", "2"), names("r.io/x:1", "3")))
+    found = made(DEPLOYMENT, "ring:1", "ring:2", "ring:3")
+    after = patched(DEPLOYMENT, found, plan(DEPLOYMENT, found, {ring.key: ring}))
+    assert images(DEPLOYMENT, after) == ["ring:1", "ring:2", "r.io/x:1"]
 
 
 def test_an_image_that_somebody_has_set_since_then_is_left() -> None:

@@ -354,6 +354,12 @@ def test_a_run_has_no_containers_to_look_for() -> None:
 RUBY = stream(tag("2.7"), name="ruby", spec={"lookupPolicy": {"local": True}})
 LIVE_RUBY = stream(tag("2.7"), name="ruby", spec={"lookupPolicy": {"local": True}}, **LIVE)
 BASE = stream(tag("v1"), name="base")
+CIRCLE = stream(
+    tag("1"),
+    name="circle",
+    spec={"lookupPolicy": {"local": True}},
+    status={"tags": [{"tag": "1", "items": [{"dockerImageReference": "circle:2", "image": ""}]}]},
+)
 ALL = {RESOLVE_NAMES: "*"}
 NOT_THERE = "ImageStream shop/ruby has no tag 3 until somebody pushes it (its tags are 2.7)"
 
@@ -388,6 +394,18 @@ NOT_THERE = "ImageStream shop/ruby has no tag 3 until somebody pushes it (its ta
             id="off",
         ),
         pytest.param("base:v2", {}, known(BASE), [], id="off, and another tag"),
+        pytest.param(
+            "circle:1",
+            {},
+            known(CIRCLE),
+            [
+                (
+                    "warning: container web: image circle:1 is not looked up: ImageStreamTag shop/circle:1 points at"
+                    " circle:2, which has no registry before it: write its registry there"
+                )
+            ],
+            id="points at a name",
+        ),
         pytest.param("base:v1", ALL, known(BASE), [], id="forced"),
         pytest.param(
             "gone:1",
@@ -434,6 +452,13 @@ def test_a_job_that_exists_is_too_late() -> None:
         " object and create it anew"
     )
     assert check(JOB, image="ruby:2.7", streams=known(RUBY)) == []
+
+
+def test_a_job_must_not_be_created_before_its_tag() -> None:
+    (line,) = check(JOB, image="ruby:3", streams=known(RUBY))
+    assert line == (
+        f"warning: container web: image ruby:3: {NOT_THERE}; a Job is never changed: create it when the tag is there"
+    )
 
 
 def test_what_is_over_or_another_made_is_nobodys_to_mend() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jsonpatch
@@ -12,6 +13,7 @@ import pytest
 
 from listener.core import lookup_edits, lookup_states
 from listener.core.edits import EditRefused
+from listener.core.history import TagHistory, TagItem
 from listener.core.kinds import (
     CRON_JOB,
     DEPLOYMENT,
@@ -49,6 +51,9 @@ def stream(name: str, *, local: bool = False, repository: str = "") -> Stream:
 STREAMS: Mapping[StreamKey, Stream | None] = {
     StreamKey("shop", "ruby"): stream("ruby", local=True, repository="r.cluster/shop/ruby"),
     StreamKey("shop", "base"): stream("base"),
+    StreamKey("shop", "alias"): replace(
+        stream("alias", local=True), tags=(TagHistory("1", (TagItem("", "perl:5", "", 1),)),)
+    ),
     StreamKey("shop", "gone"): None,
 }
 
@@ -87,6 +92,7 @@ def look(of: Found) -> list[LookupState]:
         pytest.param("ruby", {}, "waits", "", "waits for ImageStreamTag shop/ruby:latest", id="no tag yet"),
         pytest.param("base:2.7", {}, "off", f"r.io/base@{A}", "is not looked up: ImageStream shop/base", id="off"),
         pytest.param("base:2.7", ALL, "differs", f"r.io/base@{A}", "", id="forced"),
+        pytest.param("alias:1", {}, "unfit", "perl:5", "is not looked up: ImageStreamTag", id="points at a name"),
         pytest.param("lab/base:2.7", ALL, "differs", f"r.io/base@{A}", "", id="forced, with a namespace"),
         pytest.param("lab/base:2.7", {}, "none", "", "", id="a namespace"),
         pytest.param("gone:1", {}, "none", "", "", id="no stream"),
@@ -109,10 +115,13 @@ def test_how_an_image_stands(image: str, annotations: Any, state: str, tagged: s
     assert bool(looked.why) == bool(why)
 
 
-def test_a_container_with_a_trigger_is_left_to_it() -> None:
+def test_a_container_with_a_trigger_is_left_to_it_unless_that_is_paused() -> None:
     source = {"kind": "ImageStreamTag", "name": "base:2.7"}
-    entry = {"from": source, "fieldPath": "spec.template.spec.containers[0].image", "paused": True}
-    first, second = look(found(DEPLOYMENT, "ruby:2.7", "ruby:2.7", annotations={ANNOTATION: json.dumps([entry])}))
+    entries = [
+        {"from": source, "fieldPath": "spec.template.spec.containers[0].image"},
+        {"from": source, "fieldPath": "spec.template.spec.containers[1].image", "paused": True},
+    ]
+    first, second = look(found(DEPLOYMENT, "ruby:2.7", "ruby:2.7", annotations={ANNOTATION: json.dumps(entries)}))
     assert (first.state, first.why) == ("triggered", "is left to the trigger on shop/base:2.7")
     assert second.state == "differs"
     parameters = {"from": source, "containerNames": ["c1"], "automatic": True}

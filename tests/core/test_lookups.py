@@ -126,6 +126,21 @@ def test_each_container_has_its_place() -> None:
         ),
         pytest.param(stream(name="r.io/x:1"), False, "r.io/x:1", "is r.io/x:1 now", id="a reference tag"),
         pytest.param(stream(name="ruby:2.7"), False, "", "", id="a reference to its own name"),
+        pytest.param(
+            stream(name="perl:5"),
+            False,
+            "",
+            "is not looked up: ImageStreamTag shop/ruby:2.7 points at perl:5, which has no registry before it",
+            id="a reference to what may be a name",
+        ),
+        pytest.param(stream(name="library/perl:5"), False, "library/perl:5", "is library/perl:5 now", id="to none"),
+        pytest.param(
+            stream(name="library/perl:5"),
+            True,
+            "",
+            "is not looked up: ImageStreamTag shop/ruby:2.7 points at library/perl:5, which has no registry before it",
+            id="to what is a name where all are",
+        ),
     ],
 )
 def test_what_a_name_becomes(known: Stream | None, forced: bool, image: str, answer: str) -> None:
@@ -147,6 +162,7 @@ def test_what_a_name_becomes(known: Stream | None, forced: bool, image: str, ans
             ),
         ),
         ("not a repository", "", "waits for ImageStreamTag shop/ruby:3, which points at nothing yet"),
+        ("ruby", "", "waits for ImageStreamTag shop/ruby:3, which points at nothing yet"),
     ],
 )
 @pytest.mark.parametrize("forced", [False, True])
@@ -162,6 +178,14 @@ def test_what_was_put_off_is_looked_up_as_the_name_it_stood_for() -> None:
     assert lookups.look_up(found, known).image == PULL_SPEC
     waits = lookups.look_up(found, replace(known, tags=()))
     assert (waits.waits, waits.image) == (True, "")
+
+
+@pytest.mark.parametrize(
+    "known", [pytest.param(None, id="no stream"), pytest.param(stream(local=False, tags=("3",)), id="not local")]
+)
+def test_of_a_name_that_nobody_reads_nothing_is_said(known: Stream | None) -> None:
+    assert lookups.look_up(the("r.io/x:1", forced=True, waiting={"web": "ruby:3"}), None) == Answer()
+    assert lookups.look_up(the("r.io/x:1", waiting={"web": "ruby:3"}), known) == Answer()
 
 
 @pytest.mark.parametrize("image", ["r.io/other:1", "local:5000/shop/ruby:2.7", f"local:5000/shop/ruby@{DIGEST}"])

@@ -146,7 +146,21 @@ def test_hosts_are_compared_in_one_form(host: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["", ".", "*", "a..b", "-a.b", "a.b:443", "https://a.b", "a b", "ü.example", "[::1]", "a." * 127 + "a", "a" * 64],
+    [
+        "",
+        ".",
+        "*",
+        "a..b",
+        "-a.b",
+        "a.b:443",
+        "https://a.b",
+        "a b",
+        "ü.example",
+        "[::1]",
+        "fe80::1%eth0",
+        "a." * 127 + "a",
+        "a" * 64,
+    ],
 )
 def test_what_is_no_host_is_refused(host: str) -> None:
     with pytest.raises(ValueError, match="neither a DNS name nor an IP address"):
