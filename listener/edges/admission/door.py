@@ -7,15 +7,13 @@ again. 404 another path, 405 no POST.
 Who asks is not asked. Every Pod that can reach the port can send a review of its own, and learn of any namespace
 whether it has a stream of some name, which digest a tag of it points at, and where that is pulled from: no image, no
 secret, and nothing changes. An API server has a certificate to show only where a file on the control plane names one
-(`--admission-control-config-file`), which clusters that others run do not offer; so none can be asked for as a
-default. What keeps others away: a NetworkPolicy; a TLS context that asks for certificates, where API servers have
-them; or a path with a secret in it, for webhook configurations are not for everybody to read.
+(`--admission-control-config-file`), which clusters that others run do not offer; so none is asked for. What keeps
+others away is a NetworkPolicy.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -70,7 +68,7 @@ class Door:
     """Answers reviews of objects of some kinds.
 
     `stream` tells what is known of a stream. `ready` returns once all are known; it is asked until it returned, and
-    only about objects with an image that may be a name. A `path` with a secret in it keeps others away.
+    only about objects with an image that may be a name.
     """
 
     def __init__(
@@ -80,7 +78,6 @@ class Door:
         ready: Callable[[], Awaitable[object]],
         meter: Meter,
         *,
-        path: str = PATH,
         limits: Limits | None = None,
     ) -> None:
         self._reader = reviews.Reader(kinds)
@@ -88,7 +85,6 @@ class Door:
         self._ready = ready
         self._is_ready = False
         self._meter = meter
-        self._path = path.encode()
         self._limits = limits = limits or Limits()
         self._held = 0
         self._closing = False
@@ -123,8 +119,7 @@ class Door:
         return response
 
     async def _answered(self, request: web.BaseRequest, started: float) -> web.Response:
-        path = request.rel_url.raw_path.encode()
-        if path != self._path and not hmac.compare_digest(path, self._path):
+        if request.rel_url.raw_path != PATH:
             return self._refused(404, f"reviews are answered at {PATH}")
         if request.method != "POST":
             response = self._refused(405, "an API server sends a POST here")

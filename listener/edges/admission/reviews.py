@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -82,9 +82,13 @@ class _Container(_Struct):
     image: str | None = None
 
 
+# No Pod has so many. Anybody may send a review: without a bound one of 8 MiB takes ten seconds and 700 MiB.
+_Containers = Annotated[list[_Container], msgspec.Meta(max_length=1000)]
+
+
 class _PodSpec(_Struct):
-    containers: list[_Container] | None = None
-    init_containers: list[_Container] | None = None
+    containers: _Containers | None = None
+    init_containers: _Containers | None = None
 
 
 class _Response(_Struct, omit_defaults=True):
@@ -164,13 +168,13 @@ def _request(body: bytes) -> _Request:
     except msgspec.ValidationError as error:
         raise MalformedReview(f"the body is no {KIND} of {API_VERSION}: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedReview("the body is no JSON") from error
+        raise MalformedReview(f"the body is no JSON; expected an {KIND} of {API_VERSION}") from error
     except RecursionError as error:
-        raise MalformedReview("the body is JSON of more levels than are read") from error
+        raise MalformedReview(f"the body has more levels than are read of an {KIND} of {API_VERSION}") from error
     if found.kind != KIND or found.api_version != API_VERSION:
         raise MalformedReview(f"the body is no {KIND} of {API_VERSION}, which is the only version that is spoken here")
     if found.request is None:
-        raise MalformedReview(f"the body is an {KIND} without a request")
+        raise MalformedReview(f"the body is an {KIND} of {API_VERSION} without a request")
     return found.request
 
 
@@ -226,7 +230,7 @@ def _fitting(warnings: Sequence[str]) -> Iterator[str]:
     """As many as an API server hands on; the last tells how many are left out."""
     left, rest = _WARNINGS_LENGTH, len(warnings)
     for warning in warnings:
-        more = f"{rest} more images are not told of here"
+        more = f"{rest} more {'images are' if rest > 1 else 'image is'} not told of here"
         if len(warning) + (len(more) if rest > 1 else 0) > left:
             yield more
             return
