@@ -51,19 +51,22 @@ def envelope(delivery: Delivery) -> Parsed:
 def take(event: dict[str, Any], findings: Findings) -> None:
     """Add what one event says."""
     target = payload.child(event, "target")
-    what = payload.title(
+    try:
+        if why := _reason_to_ignore(event, target):
+            findings.ignore(_title(event, target), why)
+        else:
+            findings.push(_push(event, target))
+    except Unusable as unusable:
+        findings.refuse(_title(event, target), str(unusable))
+
+
+def _title(event: dict[str, Any], target: dict[str, Any]) -> str:
+    return payload.title(
         payload.text(event, "action"),
         payload.text(target, "repository"),
         payload.text(target, "tag"),
         payload.text(target, "digest"),
     )
-    try:
-        if why := _reason_to_ignore(event, target):
-            findings.ignore(what, why)
-        else:
-            findings.push(_push(event, target))
-    except Unusable as unusable:
-        findings.refuse(what, str(unusable))
 
 
 def _reason_to_ignore(event: dict[str, Any], target: dict[str, Any]) -> str | None:

@@ -145,22 +145,25 @@ class Intake:
                 ignored.append(Remark(what, f"no ImageStream takes images from {source}"))
             for target in targets:
                 wanted[target.stream].append(_Wanted(event, source, target))
-        seconds = _ASK_SHARE * patience_seconds
-        async with Questions(self._inquiry, self._lasting, self._state, self._missed, seconds=seconds) as questions:
-            verification = Verification(
-                questions, self._state, self._overdue, asks=origin.verify, believes=origin.believes_unverified
-            )
-            outcomes = await _all(self._take_for(key, each, verification, arrival) for key, each in wanted.items())
+        outcomes = {key: _Outcome() for key in wanted}
+        news = {key: self._news(each, arrival, outcomes[key]) for key, each in wanted.items()}
+        if any(news.values()):
+            seconds = _ASK_SHARE * patience_seconds
+            async with Questions(self._inquiry, self._lasting, self._state, self._missed, seconds=seconds) as questions:
+                verification = Verification(
+                    questions, self._state, self._overdue, asks=origin.verify, believes=origin.believes_unverified
+                )
+                works = (self._take_for(key, new, verification, arrival, outcomes[key]) for key, new in news.items())
+                for bug in await _all(works):
+                    if bug is not None:  # it goes before "come again": it must be seen
+                        raise bug
         moved: list[Moved] = []
         unchanged: list[Moved] = []
         given_up: list[tuple[StreamKey, Unanswered]] = []
         failures: list[Deferred] = []
-        for (key, asked), outcome in zip(wanted.items(), outcomes, strict=True):
-            if isinstance(outcome, BaseException):
-                # A bug of ours goes before "come again": it must be seen.
-                raise outcome
+        for key, outcome in outcomes.items():
             if origin.verify:
-                self._announce(asked, outcome)
+                self._announce(wanted[key], outcome)
             for push, effect in outcome.taken:
                 # What waits at a held tag, or came late, is stored; it has moved nothing.
                 (moved if effect is Effect.MOVED else unchanged).append(Moved(key, push.tag, push.digest))
@@ -184,35 +187,41 @@ class Intake:
             refused.append(Remark(f"{len(events) - _MOST_UNPROVEN} pushes more", why))
         return [replace(event, digest=None, timestamp=None) for event in events[:_MOST_UNPROVEN]]
 
-    async def _take_for(
-        self, key: StreamKey, wanted: Sequence[_Wanted], verification: Verification, arrival: Arrival
-    ) -> _Outcome:
-        """Store one stream's pushes, each once its registry has said enough about it."""
-        outcome = _Outcome()
-        news: list[_Wanted] = []
+    def _news(self, wanted: Sequence[_Wanted], arrival: Arrival, outcome: _Outcome) -> Sequence[_Wanted]:
+        """Which pushes of one stream are news; the others are noted in the outcome."""
+        news = []
         for each in wanted:
             if push := self._recorded(each, arrival):
                 outcome.taken.append((push, Effect.UNCHANGED))
             else:
                 news.append(each)
-        if not news:
-            return outcome
+        return news
+
+    async def _take_for(
+        self,
+        key: StreamKey,
+        news: Sequence[_Wanted],
+        verification: Verification,
+        arrival: Arrival,
+        outcome: _Outcome,
+    ) -> None:
+        """Store one stream's pushes, each once its registry has said enough about it."""
         found = await self._sorted(outcome, (self._push(verification, each, arrival) for each in news))
         create = any(each.target.create for each in news)
         for turn in range(_TURNS):
             # A stream that is to be made is made even for pushes that are given up: only then is it asked for.
             if not (found or (create and outcome.unanswered and turn == 0)):
-                return outcome
+                return
             try:
                 booked = await self._bookkeeper.book(
                     key, self._change(found), cause=Cause.PUSH, arrival=arrival, create=create, attest=True
                 )
             except Deferred as error:
                 outcome.failures.append(error)
-                return outcome
+                return
             if not isinstance(booked, Booked):
                 outcome.unstored = booked
-                return outcome
+                return
             again = [(push, effect) for push, effect in booked.answer if _is_open(effect)]
             outcome.taken += [(push, effect) for push, effect in booked.answer if not _is_open(effect)]
             found = await self._sorted(
@@ -220,7 +229,6 @@ class Intake:
             )
         if found:
             outcome.failures.append(Unconfirmed(f"ImageStream {key} was moved by others while its registry was asked"))
-        return outcome
 
     @staticmethod
     async def _sorted(outcome: _Outcome, checks: Iterable[Awaitable[Push | Refused | Unanswered]]) -> list[Push]:

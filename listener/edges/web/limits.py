@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -155,14 +154,9 @@ class Places:
         for key in wanted:
             self._taken[key] += 1
 
-    @contextmanager
-    def taken(self, *names: str) -> Iterator[None]:
-        """Have a place. Raises Limited if there is none."""
-        self.enter(*names)
-        try:
-            yield
-        finally:
-            self.leave(*names)
+    def taken(self, *names: str) -> _Place:
+        """Have a place, as a context manager. Raises Limited if there is none."""
+        return _Place(self, names)
 
     def leave(self, *names: str) -> None:
         for depth in range(len(self._most)):
@@ -170,6 +164,22 @@ class Places:
             self._taken[key] -= 1
             if not self._taken[key]:
                 del self._taken[key]
+
+
+class _Place:
+    """One that is had. (A generator would cost a hook more than the rest of its limits.)"""
+
+    __slots__ = ("_names", "_places")
+
+    def __init__(self, places: Places, names: tuple[str, ...]) -> None:
+        self._places = places
+        self._names = names
+
+    def __enter__(self) -> None:
+        self._places.enter(*self._names)
+
+    def __exit__(self, *_: object) -> None:
+        self._places.leave(*self._names)
 
 
 class RefusalLog:
