@@ -26,6 +26,7 @@ import msgspec
 import trustme
 from aiohttp import web
 
+from listener import logs
 from listener.cli.options import run as run_on_our_loop
 from listener.core.history import TagHistory, TagItem
 from listener.core.kinds import KINDS
@@ -232,6 +233,7 @@ async def _server(name: str, folder: Path) -> AsyncIterator[_Running]:
 
 
 async def _serve(name: str, certificate: str) -> None:
+    logs.configure("info", "json")  # as the service does
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     if name == "door":
