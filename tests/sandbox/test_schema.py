@@ -24,6 +24,7 @@ from listener.sandbox.cluster.schema import (
     validate_builtin,
     validate_crd,
 )
+from listener.sandbox.cluster.selectors import QUALIFIED, VALUE_RULE
 
 POD = "spec/template/spec"
 CONTAINER = f"{POD}/containers/0"
@@ -805,6 +806,18 @@ def test_does_not_decode_a_built_in_kind(path: str, value: Any, error: str) -> N
             id="selector with an unknown operator",
         ),
         pytest.param(
+            "spec/selector",
+            {"matchLabels": {"a": "b c"}, "matchExpressions": [{"key": "d e", "operator": "In", "values": ["f g"]}]},
+            (
+                f'[spec.selector.matchLabels: Invalid value: "b c": {VALUE_RULE}, '
+                f'spec.selector.matchExpressions[0].key: Invalid value: "d e": {QUALIFIED}, '
+                f'spec.selector.matchExpressions[0].values[0]: Invalid value: "f g": {VALUE_RULE}, '
+                'spec.selector: Invalid value: {"matchLabels":{"a":"b c"},"matchExpressions":'
+                '[{"key":"d e","operator":"In","values":["f g"]}]}: invalid label selector]'
+            ),
+            id="selector of what no label can be",
+        ),
+        pytest.param(
             "spec/replicas",
             -1,
             "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
@@ -973,6 +986,14 @@ def job(template: Any = ENDS, **spec: Any) -> dict[str, Any]:
             job(deployment()["spec"]["template"]),
             'spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"',
             id="job that never ends",
+        ),
+        pytest.param(
+            job(selector={"matchExpressions": [{"key": "a", "operator": "NotIn"}]}),
+            (
+                "spec.selector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' "
+                "or 'NotIn'"
+            ),
+            id="job with a selector without values",
         ),
         pytest.param(
             of_kind("batch/v1", "CronJob", spec={"schedule": "* * * *", "jobTemplate": {"spec": {"template": ENDS}}}),

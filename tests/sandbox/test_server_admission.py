@@ -15,6 +15,7 @@ import pytest
 import trustme
 from aiohttp import web
 
+from listener.sandbox.cluster.selectors import QUALIFIED, VALUE_RULE
 from tests.sandbox.api import Object, Reply, config_map, definition, deployment
 from tests.sandbox.webhook import (
     CONFIGURATIONS,
@@ -24,6 +25,7 @@ from tests.sandbox.webhook import (
     answered,
     configuration,
     patch,
+    patching,
     put,
     remote,
     rule,
@@ -156,7 +158,7 @@ async def test_a_change_is_shown_beside_what_is_stored(
     hooks: Webhooks, server: Remote, change: Callable[[Remote, str, Object], Any]
 ) -> None:
     stored = await server.create(server.config_maps, config_map("cm"))
-    hooks.answers["/a"] = lambda _: patch(put("/data/added", "x"))
+    hooks.answers["/a"] = patching(put("/data/added", "x"))
     await hooks.register(hooks.webhook())
     reply = await change(server, f"{server.config_maps}/cm", stored)
     assert (reply.code, reply.body["data"]) == (200, {"key": "new", "added": "x"})
@@ -170,7 +172,7 @@ async def test_a_change_is_shown_beside_what_is_stored(
 
 
 async def test_an_apply_that_creates_is_a_creation(hooks: Webhooks, server: Remote) -> None:
-    hooks.answers["/a"] = lambda _: patch(put("/data/added", "x"))
+    hooks.answers["/a"] = patching(put("/data/added", "x"))
     await hooks.register(hooks.webhook())
     reply = await server.patch(f"{server.config_maps}/cm?fieldManager=me", config_map("cm"), APPLY_PATCH)
     assert (reply.code, reply.body["data"]) == (201, {"key": "value", "added": "x"})
@@ -188,7 +190,7 @@ async def test_a_change_that_changes_nothing_is_asked_about_all_the_same(hooks: 
 
 async def test_a_scale_is_shown_as_such(hooks: Webhooks, server: Remote) -> None:
     await server.create(server.deployments, deployment("web", replicas=0))
-    hooks.answers["/a"] = lambda _: patch(put("/spec/replicas", 0))
+    hooks.answers["/a"] = patching(put("/spec/replicas", 0))
     await hooks.register(hooks.webhook(rules=[rule("deployments/scale")]))
     reply = await server.patch(f"{server.deployments}/web/scale", {"spec": {"replicas": 3}})
     assert (reply.code, reply.body["spec"]) == (200, {})
@@ -217,19 +219,19 @@ async def test_deletions(hooks: Webhooks, server: Remote) -> None:
 
 async def test_what_a_webhook_makes_of_an_object_is_defaulted_and_validated(hooks: Webhooks, server: Remote) -> None:
     container = "/spec/template/spec/containers"
-    hooks.answers["/a"] = lambda _: patch(put(f"{container}/-", {"name": "c", "image": "c"}), put("/unknown", 1))
+    hooks.answers["/a"] = patching(put(f"{container}/-", {"name": "c", "image": "c"}), put("/unknown", 1))
     await hooks.register(hooks.webhook(rules=[rule("deployments")]))
     stored = await server.create(server.deployments, deployment("web", replicas=0))
     added = stored["spec"]["template"]["spec"]["containers"][2]
     assert (added["imagePullPolicy"], added["terminationMessagePolicy"]) == ("Always", "File")
     assert "unknown" not in stored
-    hooks.answers["/a"] = lambda _: patch(put(f"{container}/0/name", "a b"))
+    hooks.answers["/a"] = patching(put(f"{container}/0/name", "a b"))
     reply = await server("POST", server.deployments, deployment("two"))
     assert (reply.code, "spec.template.spec.containers[0].name: Invalid value" in reply.message) == (422, True)
 
 
 async def test_what_a_webhook_adds_has_no_owner(hooks: Webhooks, server: Remote) -> None:
-    hooks.answers["/a"] = lambda _: patch(put("/data/added", "x"), put("/metadata/annotations", {"a": "b"}))
+    hooks.answers["/a"] = patching(put("/data/added", "x"), put("/metadata/annotations", {"a": "b"}))
     await hooks.register(hooks.webhook())
     stored = await server.create(f"{server.config_maps}?fieldManager=me", config_map("cm"))
     [entry] = stored["metadata"]["managedFields"]
@@ -240,7 +242,7 @@ async def test_what_a_webhook_adds_has_no_owner(hooks: Webhooks, server: Remote)
 
 
 async def test_a_name_is_made_after_the_webhooks(hooks: Webhooks, server: Remote) -> None:
-    hooks.answers["/a"] = lambda _: patch(put("/metadata/generateName", "other-"))
+    hooks.answers["/a"] = patching(put("/metadata/generateName", "other-"))
     await hooks.register(hooks.webhook())
     named = {**config_map("x"), "metadata": {"generateName": "one-"}}
     assert (await server.create(server.config_maps, named))["metadata"]["name"].startswith("other-")
@@ -248,13 +250,13 @@ async def test_a_name_is_made_after_the_webhooks(hooks: Webhooks, server: Remote
 
 async def test_an_object_stays_where_it_is(hooks: Webhooks, server: Remote) -> None:
     await hooks.register(hooks.webhook())
-    hooks.answers["/a"] = lambda _: patch(put("/metadata/namespace", "default"))
+    hooks.answers["/a"] = patching(put("/metadata/namespace", "default"))
     reply = await server("POST", server.config_maps, config_map("cm"))
     why = "the namespace of the provided object does not match the namespace sent on the request"
     assert (reply.code, reply.message) == (400, why)
     hooks.answers.clear()
     await server.create(server.config_maps, config_map("cm"))
-    hooks.answers["/a"] = lambda _: patch(put("/metadata/name", "other"))
+    hooks.answers["/a"] = patching(put("/metadata/name", "other"))
     reply = await server.patch(f"{server.config_maps}/cm", {"data": {"key": "new"}})
     assert reply.code >= 400
     assert (await server("GET", f"{server.config_maps}/other")).code == 404
@@ -310,12 +312,19 @@ def _http(status: int, text: str = "oh no") -> Answering:
     return lambda _: web.Response(status=status, text=text)
 
 
+def _status(**fields: Any) -> Answering:
+    return lambda _: web.json_response({"kind": "Status", "status": "Failure", **fields}, status=500)
+
+
+def told_by_code_alone(code: int) -> str:
+    return f"the server responded with the status code {code} but did not return more information"
+
+
 NOT_A_REVIEW = (
     "failed to call webhook: couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of "
     'type struct {{ APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }}'
 )
 INVALID = "received invalid webhook response:"
-ON_THE_SERVER = 'an error on the server ("oh no") has prevented the request from succeeding'
 FAILURES: dict[str, tuple[Answering, str]] = {
     "400": (_http(400), "failed to call webhook: the server rejected our request for an unknown reason"),
     "404": (_http(404), "failed to call webhook: the server could not find the requested resource"),
@@ -324,9 +333,32 @@ FAILURES: dict[str, tuple[Answering, str]] = {
         'failed to call webhook: an error on the server ("oh no") has prevented the request from succeeding',
     ),
     "503": (_http(503), "failed to call webhook: the server is currently unable to handle the request"),
-    "status": (
-        _http(500, '{"kind": "Status", "apiVersion": "v1", "message": "because"}'),
-        "failed to call webhook: because",
+    "403": (_http(403), "failed to call webhook: oh no"),
+    "406": (_http(406), "failed to call webhook: oh no"),
+    "406-without-words": (
+        _http(406, ""),
+        "failed to call webhook: the server was unable to respond with a content type that the client supports",
+    ),
+    "418": (_http(418), f"failed to call webhook: {told_by_code_alone(418)}"),
+    "302": (_http(302), f"failed to call webhook: {told_by_code_alone(302)}"),
+    "207": (_http(207), f"failed to call webhook: {told_by_code_alone(207)}"),
+    "500-with-quotes": (
+        _http(500, ' oh\n"no" '),
+        'failed to call webhook: an error on the server ("oh\\n\\"no\\"") has prevented the request from succeeding',
+    ),
+    "500-without-text": (
+        lambda _: web.json_response({"error": "oh no"}, status=500),
+        'failed to call webhook: an error on the server ("unknown") has prevented the request from succeeding',
+    ),
+    "status": (_status(message="because"), "failed to call webhook: because"),
+    "status-without-message": (_status(reason="Teapot", code=418), "failed to call webhook: "),
+    "status-of-no-failure": (
+        _status(status="Success", message="because"),
+        'failed to call webhook: an error on the server ("unknown") has prevented the request from succeeding',
+    ),
+    "status-of-another-shape": (
+        _status(code="418", message="because"),
+        'failed to call webhook: an error on the server ("unknown") has prevented the request from succeeding',
     ),
     "text": (_http(200, "nope"), NOT_A_REVIEW.format("string")),
     "array": (_http(200, "[]"), NOT_A_REVIEW.format("array")),
@@ -352,8 +384,8 @@ FAILURES: dict[str, tuple[Answering, str]] = {
     "allowed-in-words": (
         lambda _: {"allowed": "yes"},
         (
-            "failed to call webhook: json: cannot unmarshal string into Go struct field AdmissionResponse.response.allowed "  # noqa: E501
-            "of type bool"
+            "failed to call webhook: json: cannot unmarshal string into Go struct field "
+            "AdmissionResponse.response.allowed of type bool"
         ),
     ),
     "patch-without-type": (
@@ -428,7 +460,7 @@ async def test_a_patch_that_does_not_apply_is_an_error_even_where_failures_are_i
     await hooks.register(hooks.webhook(failurePolicy="Ignore"))
     found = {}
     for name, (operation, _) in PATCHES.items():
-        hooks.answers["/a"] = lambda _, operation=operation: patch(operation)  # type: ignore[misc]
+        hooks.answers["/a"] = patching(operation)
         reply = await server("POST", server.config_maps, config_map("cm"))
         found[name] = reply.code, reply.message
     assert found == {name: (500, internal(why)) for name, (_, why) in PATCHES.items()}
@@ -537,9 +569,8 @@ async def test_rules_name_operations_resources_and_subresources(hooks: Webhooks,
             method, path, body, "application/merge-patch+json" if method == "PATCH" else "application/json"
         )
         assert reply.code < 300, reply
-        # On a real cluster its controllers write too.
-        ours = [at for at, review in hooks.seen if "controller" not in review["request"]["userInfo"]["username"]]
-        return [path.removeprefix("/") for path in ours]
+        # On a real cluster its controllers write too, and a patch that they come between is asked about anew.
+        return [path.removeprefix("/") for path in dict.fromkeys(hooks.paths)]
 
     web_ = f"{server.deployments}/web"
     assert await asked("POST", server.deployments, deployment("web", replicas=0)) == [
@@ -562,8 +593,9 @@ async def test_selectors_choose_by_namespace_and_by_either_object(hooks: Webhook
         hooks.webhook("both"),
     )
     await server.create(server.config_maps, config_map("cm", labels={"pick": "me"}))
-    await server.patch(f"{server.config_maps}/cm", {"metadata": {"labels": None}})
-    await server.patch(f"{server.config_maps}/cm", {"data": {"key": "new"}})
+    for change in ({"metadata": {"labels": None}}, {"data": {"key": "new"}}):
+        await server.caught_up(f"{server.config_maps}/cm")
+        await server.patch(f"{server.config_maps}/cm", change)
     assert hooks.paths == ["/labelled", "/both", "/labelled", "/both", "/both"]
 
 
@@ -604,18 +636,43 @@ async def test_webhooks_are_asked_by_name_and_again_where_one_wants_it(hooks: We
     await server.create(f"{server.config_maps}?dryRun=All", config_map("cm"))
     assert hooks.paths == ["/first", "/second", "/third", "/fourth"]
     hooks.seen.clear()
-    hooks.answers["/third"] = lambda _: patch(put("/data/third", "x"))
+    hooks.answers["/third"] = patching(put("/data/third", "x"))
     stored = await server.create(server.config_maps, config_map("cm"))
     assert hooks.paths == ["/first", "/second", "/third", "/fourth", "/first"]
     assert hooks.requests[-1]["object"]["data"] == {"key": "value", "third": "x"}
     assert stored["data"] == {"key": "value", "third": "x"}
 
 
-async def test_a_patch_that_changes_nothing_asks_nobody_again(hooks: Webhooks, server: Remote) -> None:
-    hooks.answers["/b"] = lambda _: patch(put("/data/key", "value"))
+async def test_a_patch_that_changes_nothing_asks_again_where_it_cuts_the_time_of_the_write(
+    hooks: Webhooks, server: Remote
+) -> None:
+    """The write's own entry in managedFields has a time to the nanosecond until a patch is decoded: to the second."""
     await hooks.register(hooks.webhook(reinvocationPolicy="IfNeeded"), hooks.webhook("b"))
-    await server.create(server.config_maps, config_map("cm"))
-    assert hooks.paths == ["/a", "/b"]
+    nothing = patching({"op": "test", "path": "/kind", "value": "ConfigMap"})
+    at = f"{server.config_maps}/cm"
+
+    async def asked(method: str, path: str, body: Any, kind: str = "application/json", **answers: Answering) -> int:
+        """Return how many were asked: two, or the first of them once more."""
+        await server.caught_up(at)
+        hooks.answers = {f"/{name}": answer for name, answer in answers.items()}
+        hooks.seen.clear()
+        assert (await server(method, path, body, kind)).code < 300
+        assert hooks.paths in (["/a", "/b"], ["/a", "/b", "/a"])
+        return len(hooks.paths)
+
+    merge = "application/merge-patch+json"
+    labelled = {"metadata": {"labels": {"a": "b"}}}
+    assert await asked("POST", f"{server.config_maps}?dryRun=All", config_map("cm"), b=nothing) == 3
+    assert await asked("POST", f"{server.config_maps}?dryRun=All", config_map("cm"), a=nothing, b=nothing) == 2
+    assert await asked("POST", f"{server.config_maps}?dryRun=All", config_map("cm"), b=patching()) == 2
+    assert await asked("POST", f"{server.config_maps}?dryRun=All", {"metadata": {"name": "bare"}}, b=nothing) == 2
+    assert await asked("POST", server.config_maps, config_map("cm"), b=nothing) == 3
+    assert await asked("PATCH", at, labelled, merge, b=nothing) == 3
+    assert await asked("PATCH", at, labelled, merge, b=nothing) == 2
+    assert await asked("PATCH", at, {"metadata": {"labels": None}}, merge, b=nothing) == 2
+    assert await asked("PUT", at, config_map("cm"), b=nothing) == 2
+    assert await asked("PATCH", f"{at}?fieldManager=me", config_map("cm", {"new": "x"}), APPLY_PATCH, b=nothing) == 3
+    assert await asked("PATCH", f"{at}?fieldManager=me", config_map("cm", {"new": "x"}), APPLY_PATCH, b=nothing) == 2
 
 
 async def test_no_webhook_is_asked_about_webhooks(hooks: Webhooks, server: Remote) -> None:
@@ -634,7 +691,7 @@ async def test_an_equivalent_version_is_asked_for_by_its_own_name(hooks: Webhook
     definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     await server.create(definitions, crd)
     try:
-        hooks.answers["/equivalent"] = lambda _: patch(put("/spec/color", "red"))
+        hooks.answers["/equivalent"] = patching(put("/spec/color", "red"))
         old = [rule(plural, apiVersions=["v1"])]
         await hooks.register(
             hooks.webhook("equivalent", rules=old), hooks.webhook("exact", rules=old, matchPolicy="Exact")
@@ -642,8 +699,10 @@ async def test_an_equivalent_version_is_asked_for_by_its_own_name(hooks: Webhook
         path = f"/apis/example.com/v2/namespaces/{server.namespace}/{plural}"
         obj = {"apiVersion": "example.com/v2", "kind": plural.title(), "metadata": {"name": "g"}, "spec": {"size": 1}}
         async with asyncio.timeout(10):
-            while (reply := await server("POST", path, obj)).code == 404:  # noqa: ASYNC110 - told by no event
+            reply = await server("POST", path, obj)
+            while reply.code == 404:  # until the new type is served
                 await asyncio.sleep(0.05)
+                reply = await server("POST", path, obj)
         assert (reply.code, reply.body["apiVersion"], reply.body["spec"]["color"]) == (201, "example.com/v2", "red")
         [request] = hooks.requests
         assert hooks.paths == ["/equivalent"]
@@ -662,6 +721,8 @@ async def test_a_webhook_may_speak_the_older_version(hooks: Webhooks, server: Re
 
 # What happens meanwhile
 
+OURS = [{"name": "ours", "expression": "has(object.data.ours)"}]
+
 
 def _interfering(server: Remote, change: Object, times: int = 1) -> Answering:
     """Change the object while the webhook is asked about a change of it."""
@@ -679,9 +740,8 @@ def _interfering(server: Remote, change: Object, times: int = 1) -> Answering:
 
 async def test_a_patch_is_computed_anew_when_the_object_has_changed(hooks: Webhooks, server: Remote) -> None:
     await server.create(server.config_maps, config_map("cm"))
-    ours = {"matchConditions": [{"name": "ours", "expression": "has(object.data.ours)"}]}
     hooks.answers["/a"] = _interfering(server, {"data": {"theirs": "x"}})
-    await hooks.register(hooks.webhook(**ours))  # type: ignore[arg-type]
+    await hooks.register(hooks.webhook(matchConditions=OURS))
     reply = await server.patch(f"{server.config_maps}/cm", {"data": {"ours": "x"}})
     assert reply.code == 200
     assert (reply.body["data"]["ours"], reply.body["data"]["theirs"]) == ("x", "x")
@@ -691,9 +751,8 @@ async def test_a_patch_is_computed_anew_when_the_object_has_changed(hooks: Webho
 
 async def test_an_update_of_what_has_changed_is_a_conflict(hooks: Webhooks, server: Remote) -> None:
     stored = await server.create(server.config_maps, config_map("cm"))
-    ours = {"matchConditions": [{"name": "ours", "expression": "has(object.data.ours)"}]}
     hooks.answers["/a"] = _interfering(server, {"data": {"theirs": "x"}})
-    await hooks.register(hooks.webhook(**ours))  # type: ignore[arg-type]
+    await hooks.register(hooks.webhook(matchConditions=OURS))
     reply = await server("PUT", f"{server.config_maps}/cm", {**stored, "data": {"ours": "x"}})
     assert (reply.code, "the object has been modified" in reply.message) == (409, True)
     assert (await server("GET", f"{server.config_maps}/cm")).body["data"] == {"key": "value", "theirs": "x"}
@@ -705,7 +764,7 @@ async def test_who_creates_first_wins(hooks: Webhooks, server: Remote) -> None:
         return {}
 
     hooks.answers["/a"] = answer
-    await hooks.register(hooks.webhook(matchConditions=[{"name": "ours", "expression": "has(object.data.ours)"}]))
+    await hooks.register(hooks.webhook(matchConditions=OURS))
     reply = await server("POST", server.config_maps, config_map("cm", {"ours": "x"}))
     assert (reply.code, reply.body["reason"]) == (409, "AlreadyExists")
     applied = config_map("late", {"ours": "x"})
@@ -861,8 +920,8 @@ REFUSED: dict[str, tuple[Object, list[str]]] = {
                 "operations"
             ),
             (
-                'rules[0].resources: Invalid value: ["*","pods"]: if \'*\' is present, must not specify other resources '  # noqa: E501
-                "without subresources"
+                'rules[0].resources: Invalid value: ["*","pods"]: if \'*\' is present, must not specify other '
+                "resources without subresources"
             ),
         ],
     ),
@@ -889,6 +948,21 @@ REFUSED: dict[str, tuple[Object, list[str]]] = {
             )
         ],
     ),
+    "selector-words": (
+        {
+            "objectSelector": {
+                "matchLabels": {"c/": "e f"},
+                "matchExpressions": [{"key": "a", "operator": "Is", "values": ["x", "x y"]}],
+            }
+        },
+        [
+            'objectSelector.matchLabels: Invalid value: "c/": name part must be non-empty',
+            f'objectSelector.matchLabels: Invalid value: "c/": {QUALIFIED}',
+            f'objectSelector.matchLabels: Invalid value: "e f": {VALUE_RULE}',
+            'objectSelector.matchExpressions[0].operator: Invalid value: "Is": not a valid selector operator',
+            f'objectSelector.matchExpressions[0].values[1]: Invalid value: "x y": {VALUE_RULE}',
+        ],
+    ),
     "empty-condition": (
         {"matchConditions": [{"name": "", "expression": ""}]},
         ["matchConditions[0].expression: Required value", "matchConditions[0].name: Required value"],
@@ -903,14 +977,14 @@ REFUSED: dict[str, tuple[Object, list[str]]] = {
         },
         [
             (
-                'matchConditions[0].expression: Invalid value: "foo": compilation failed: ERROR: <input>:1:1: undeclared '  # noqa: E501
-                "reference to 'foo' (in container '')\n | foo\n | ^"
+                'matchConditions[0].expression: Invalid value: "foo": compilation failed: ERROR: <input>:1:1: '
+                "undeclared reference to 'foo' (in container '')\n | foo\n | ^"
             ),
             'matchConditions[1].expression: Invalid value: "object.spec": must evaluate to bool but got dyn',
             'matchConditions[1].name: Duplicate value: "a"',
             (
-                'matchConditions[2].expression: Invalid value: "request.nosuch": compilation failed: ERROR: <input>:1:8: '  # noqa: E501
-                "undefined field 'nosuch'\n | request.nosuch\n | .......^"
+                'matchConditions[2].expression: Invalid value: "request.nosuch": compilation failed: ERROR: '
+                "<input>:1:8: undefined field 'nosuch'\n | request.nosuch\n | .......^"
             ),
         ],
     ),

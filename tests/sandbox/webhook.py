@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import trustme
 import yaml
 from aiohttp import web
+from kubernetes_asyncio import client, config
 from yarl import URL
 
 from listener.sandbox.cluster import Cluster
@@ -23,18 +23,22 @@ from tests.sandbox.api import Object, Reply
 
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 SERVICE_HOST = "lookup.ops.svc"
+_WHO_AM_I = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 Answer = Mapping[str, Any] | web.StreamResponse
 Answering = Callable[[Object], Answer | Awaitable[Answer]]
 
 
 class Remote:
-    """A client of a cluster, in one namespace that is this test's own. `is_real` tells a real server."""
+    """A client of a cluster, in one namespace that is this test's own. `is_real` tells a real server.
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, namespace: str, *, is_real: bool) -> None:
+    `user` is who writes here, where others do so too: the controllers of a real cluster.
+    """
+
+    def __init__(self, api: client.ApiClient, namespace: str, *, is_real: bool) -> None:
         self.namespace = namespace
         self.is_real = is_real
-        self._url = url
-        self._session = session
+        self.user = ""
+        self._api = api
 
     @property
     def config_maps(self) -> str:
@@ -48,8 +52,10 @@ class Remote:
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", **headers: str
     ) -> Reply:
         data = None if body is None else json.dumps(body).encode()
-        sent = {"Content-Type": content_type, **headers}
-        async with self._session.request(method, URL(self._url + path, encoded=True), data=data, headers=sent) as reply:
+        sent = {"Content-Type": content_type, "User-Agent": "tests/1", **headers}
+        await self._api.update_params_for_auth(sent, [], ["BearerToken"])
+        url = URL(self._api.configuration.host + path, encoded=True)
+        async with self._api.rest_client.pool_manager.request(method, url, data=data, headers=sent) as reply:
             text = await reply.text()
             found = json.loads(text) if reply.content_type == "application/json" else text
             return Reply(reply.status, found, reply.headers.getall("Warning", []), reply.headers)
@@ -62,40 +68,57 @@ class Remote:
     async def patch(self, path: str, patch: Any, kind: str = "application/merge-patch+json") -> Reply:
         return await self("PATCH", path, patch, kind)
 
+    async def caught_up(self, path: str) -> None:
+        """Wait until the server's cache has the newest object: a write that starts from an older one is admitted twice.
+
+        Without an object there is nothing to wait for.
+        """
+
+        async def revision(path: str) -> Any:
+            return (await self("GET", path)).body["metadata"].get("resourceVersion")
+
+        async with asyncio.timeout(10):
+            newest, cached = await revision(path), await revision(f"{path}?resourceVersion=0")
+            while cached != newest:
+                await asyncio.sleep(0.01)
+                cached = await revision(f"{path}?resourceVersion=0")
+
 
 @asynccontextmanager
 async def remote(kubeconfig: Path | None, **options: Any) -> AsyncIterator[Remote]:
     """Give a client of the cluster of `kubeconfig`, or of a fresh sandbox with these options."""
-    namespace = f"webhooks-{secrets.token_hex(3)}"
-    if kubeconfig is None:
+    if kubeconfig is not None:
         async with (
-            Cluster(settle_seconds=0.02, **options) as cluster,
-            _session(cluster.token, None) as session,
+            await config.new_client_from_config(str(kubeconfig)) as api,
+            _own_namespace(api, is_real=True) as own,
         ):
-            found = Remote(cluster.url, session, namespace, is_real=False)
-            await found.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
-            yield found
+            yield own
         return
-    text = yaml.safe_load(kubeconfig.read_text())
-    server, token = text["clusters"][0]["cluster"], text["users"][0]["user"]["token"]
-    trust = ssl.create_default_context(cadata=base64.b64decode(server["certificate-authority-data"]).decode())
-    async with _session(token, trust) as session:
-        found = Remote(server["server"], session, namespace, is_real=True)
-        await found.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
-        try:
-            yield found
-        finally:
-            await found("DELETE", f"/api/v1/namespaces/{namespace}")
+    async with Cluster(settle_seconds=0.02, **options) as cluster:
+        own_config = yaml.safe_load(cluster.kubeconfig())
+        async with (
+            await config.new_client_from_config_dict(own_config) as api,
+            _own_namespace(api, is_real=False) as own,
+        ):
+            yield own
 
 
-def _session(token: str, trust: ssl.SSLContext | None) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(ssl=True if trust is None else trust)
-    headers = {"Authorization": f"Bearer {token}", "User-Agent": "tests/1"}
-    return aiohttp.ClientSession(headers=headers, connector=connector)
+@asynccontextmanager
+async def _own_namespace(api: client.ApiClient, *, is_real: bool) -> AsyncIterator[Remote]:
+    found = Remote(api, f"webhooks-{secrets.token_hex(3)}", is_real=is_real)
+    if is_real:
+        found.user = (await found.create(_WHO_AM_I, {}))["status"]["userInfo"]["username"]
+    await found.create("/api/v1/namespaces", {"metadata": {"name": found.namespace}})
+    try:
+        yield found
+    finally:
+        await found("DELETE", f"/api/v1/namespaces/{found.namespace}")
 
 
 class Webhooks:
-    """An HTTPS server that keeps every review, and answers as `answers` says for the path: else it allows.
+    """An HTTPS server that keeps every review of what the test wrote, and answers it as `answers` says for the path.
+
+    Everything else it allows.
 
     What is registered here concerns the test's namespace only, and is removed at the end.
     """
@@ -158,8 +181,10 @@ class Webhooks:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         review = json.loads(await request.read())
+        if self.cluster.user not in ("", review["request"]["userInfo"]["username"]):
+            return web.json_response(answered(review, {}))
         self.seen.append((request.path, review))
-        answer = self.answers.get(request.path, lambda _: {})(review["request"])  # type: ignore[no-untyped-call]
+        answer = self.answers.get(request.path, _allow)(review["request"])
         found = await answer if isinstance(answer, Awaitable) else answer
         return found if isinstance(found, web.StreamResponse) else web.json_response(answered(review, found))
 
@@ -179,6 +204,10 @@ def rule(*resources: str, operations: tuple[str, ...] = ("CREATE", "UPDATE"), **
     }
 
 
+def _allow(_: Object) -> Answer:
+    return {}
+
+
 def answered(review: Object, response: Mapping[str, Any]) -> Object:
     """Return the review that answers another; what is None in `response` is left out."""
     found = {"uid": review["request"]["uid"], "allowed": True, **response}
@@ -188,6 +217,10 @@ def answered(review: Object, response: Mapping[str, Any]) -> Object:
 
 def patch(*operations: Object) -> Object:
     return {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(operations).encode()).decode()}
+
+
+def patching(*operations: Object) -> Answering:
+    return lambda _: patch(*operations)
 
 
 def put(path: str, value: Any) -> Object:

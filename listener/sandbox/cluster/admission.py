@@ -31,10 +31,14 @@ CONFIGURATIONS = (ADMISSION, "mutatingwebhookconfigurations")
 
 @dataclass(slots=True)
 class _Round:
-    """The asking about one write: the object as it stands, what users are to be told, and who is to be asked again."""
+    """The asking about one write: the object as it stands, what users are to be told, and who is to be asked again.
+
+    `patched` tells that a webhook has answered with a patch, though it may have changed nothing.
+    """
 
     request: Request
     warnings: list[str] = field(default_factory=list)
+    patched: bool = False
     asked: set[str] = field(default_factory=set)
     again: set[str] = field(default_factory=set)
 
@@ -177,8 +181,9 @@ class Admission:
             raise verdict.refusal
         if verdict.patch and obj is not None:
             after = self._patched(request, wanted, obj, verdict.patch)
-            if after != obj:
+            if after != obj or (not asking.patched and _has_new_time(request)):
                 asking.changed(_converted(after, replace(request, resource=wanted), request.resource) or {})
+            asking.patched = True
         if hook.again:
             asking.asked.add(hook.key)
 
@@ -198,6 +203,29 @@ class Admission:
         if not isinstance(after.setdefault("metadata", {}), dict):
             raise status.internal("json: cannot unmarshal into Go struct field .metadata of type v1.ObjectMeta")
         return after if request.subresource == "scale" else self._verbs.completed(wanted, after)
+
+
+def _has_new_time(request: Request) -> bool:
+    """Tell whether the write makes or renews an entry of managedFields, which owns what it adds and what it changes.
+
+    On a real server its time has nanoseconds, which are lost as soon as a patch is applied: the first patch is a change
+    for that alone. Custom objects have times without.
+    """
+    obj = request.obj or {}
+    if request.resource.custom or not (request.subresource == "scale" or obj["metadata"].get("managedFields")):
+        return False
+    return request.old is None or _adds(_unmanaged(request.old), _unmanaged(obj))
+
+
+def _unmanaged(obj: Object) -> Object:
+    metadata = obj["metadata"]
+    return {**obj, "metadata": {name: value for name, value in metadata.items() if name != "managedFields"}}
+
+
+def _adds(before: Any, after: Any) -> bool:
+    if isinstance(before, dict) and isinstance(after, dict):
+        return any(name not in before or _adds(before[name], value) for name, value in after.items())
+    return bool(before != after)
 
 
 def _addressed(reviewed: Proposal, after: Object) -> Object:

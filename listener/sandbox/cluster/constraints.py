@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from listener.sandbox.cluster.field_errors import FieldError, invalid, not_supported, required
+from listener.sandbox.cluster.field_errors import FieldError, forbidden, invalid, not_supported, required
 from listener.sandbox.cluster.nodes import Check
+from listener.sandbox.cluster.selectors import key_problems, value_problems
 
 LABEL_RULE: Final = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
@@ -96,6 +97,30 @@ def _config_keys(value: dict[str, Any], path: str) -> Iterator[FieldError]:
     for key in value:
         if not _CONFIG_KEY.fullmatch(key):
             yield invalid(f"{path}[{key}]", key, CONFIG_KEY_RULE)
+
+
+def label_selector(selector: dict[str, Any], path: str) -> Iterator[FieldError]:
+    for key, value in (selector.get("matchLabels") or {}).items():
+        yield from (invalid(f"{path}.matchLabels", key, why) for why in key_problems(key))
+        yield from (invalid(f"{path}.matchLabels", value, why) for why in value_problems(value))
+    for place, expression in enumerate(selector.get("matchExpressions") or ()):
+        yield from _label_expression(expression, f"{path}.matchExpressions[{place}]")
+
+
+def _label_expression(expression: dict[str, Any], path: str) -> Iterator[FieldError]:
+    operator, values = expression.get("operator", ""), expression.get("values") or ()
+    if operator in ("In", "NotIn"):
+        if not values:
+            yield required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'")
+    elif operator in ("Exists", "DoesNotExist"):
+        if values:
+            yield forbidden(f"{path}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+    else:
+        yield invalid(f"{path}.operator", operator, "not a valid selector operator")
+    key = expression.get("key", "")
+    yield from (invalid(f"{path}.key", key, why) for why in key_problems(key))
+    for place, value in enumerate(values):
+        yield from (invalid(f"{path}.values[{place}]", value, why) for why in value_problems(value))
 
 
 def _handler(value: dict[str, Any], path: str) -> Iterator[FieldError]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 from listener.sandbox.cluster import openshift, webhook_faults
-from listener.sandbox.cluster.constraints import PERCENT, PERCENT_RULE, not_negative, port_or_name
+from listener.sandbox.cluster.constraints import PERCENT, PERCENT_RULE, label_selector, not_negative, port_or_name
 from listener.sandbox.cluster.defaults import CONTAINERS, POD_SPECS
 from listener.sandbox.cluster.field_errors import (
     FieldError,
@@ -71,27 +71,12 @@ def _matches(expression: Object, labels: Mapping[str, str]) -> bool:
     return (key in labels) == (operator == "Exists")
 
 
-def _expression_errors(selector: Object, path: str) -> Iterator[FieldError]:
-    for place, expression in enumerate(selector.get("matchExpressions") or ()):
-        where = f"{path}.matchExpressions[{place}]"
-        operator, values = expression.get("operator", ""), expression.get("values")
-        if operator in ("In", "NotIn"):
-            if not values:
-                yield required(f"{where}.values", "must be specified when `operator` is 'In' or 'NotIn'")
-        elif operator in ("Exists", "DoesNotExist"):
-            if values:
-                why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-                yield forbidden(f"{where}.values", why)
-        else:
-            yield invalid(f"{where}.operator", operator, "not a valid selector operator")
-
-
 def _selector(noun: str, *, required_at_all: bool = True) -> Rule:
     def rule(obj: Object, _old: Object | None) -> Iterator[FieldError]:
         spec = obj.get("spec", {})
         selector = spec.get("selector")
         labels = _at(spec, ("template", "metadata")).get("labels")
-        wrong = list(_expression_errors(selector or {}, "spec.selector"))
+        wrong = list(label_selector(selector or {}, "spec.selector"))
         yield from wrong
         if selector and wrong:
             named = Struct((name, selector[name]) for name in ("matchLabels", "matchExpressions") if name in selector)
@@ -252,10 +237,12 @@ def _job(obj: Object, old: Object | None) -> Iterator[FieldError]:
         yield required("spec.selector")
     elif not spec.get("manualSelector") and selector != own:
         yield invalid("spec.selector", selector, "`selector` not auto-generated")
+    wrong = list(label_selector(selector or {}, "spec.selector"))
+    yield from wrong
     if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
         yield required("spec.completions", "when completion mode is Indexed")
     labels = _at(spec, ("template", "metadata")).get("labels")
-    if selector is None or not _selects(selector, labels or {}):
+    if selector is None or not (wrong or _selects(selector, labels or {})):
         yield invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
     if old is not None:
         yield from _completions(spec, old["spec"])

@@ -8,12 +8,13 @@ from __future__ import annotations
 import base64
 import ssl
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import msgspec
 from yarl import URL
 
+from listener.sandbox.cluster.field_errors import go_json
 from listener.sandbox.cluster.reviews import CallFailed
 from listener.sandbox.cluster.webhooks import Hook
 
@@ -29,16 +30,25 @@ _REMEMBERED = 64
 _BY_STATUS = {
     400: "the server rejected our request for an unknown reason",
     401: "the server has asked for the client to provide credentials",
-    403: "the server does not allow access to the requested resource",
     404: "the server could not find the requested resource",
     405: "the server does not allow this method on the requested resource",
+    406: "the server was unable to respond with a content type that the client supports",
     409: "the server reported a conflict",
-    415: "the server was unable to respond with a content type that the client supports",
     422: "the server rejected our request due to an error in our request",
     429: "the server has received too many requests and has asked us to try again later",
     503: "the server is currently unable to handle the request",
     504: "the server was unable to return a response in the time allotted, but may still be processing the request",
 }
+_IN_ITS_OWN_WORDS = frozenset({403, 406, 415})
+
+
+class _Status(msgspec.Struct):
+    """A `Status` that tells of a failure, as strictly as it is read there: a code must be a number."""
+
+    kind: Literal["Status"]
+    status: Literal["Failure"]
+    message: str = ""
+    code: int = 0
 
 
 class WebhookClient:
@@ -122,11 +132,11 @@ async def _answer(response: aiohttp.ClientResponse) -> bytes:
     while not response.content.at_eof() and len(body) < ANSWER_LIMIT:
         body += await response.content.read(ANSWER_LIMIT - len(body))
     status = response.status
-    if status >= 400 or status in {301, 302, 303, 307, 308}:
-        text = body.decode(errors="replace").strip()
-        unknown = f'an error on the server ("{text}") has prevented the request from succeeding'
-        why = _told(body) or _BY_STATUS.get(status, unknown)
-        raise CallFailed(f"failed to call webhook: {why}")
+    if not 200 <= status <= 206:
+        told = _told(body)
+        is_text = response.headers.get("Content-Type", "text/plain").startswith("text/")
+        text = body.decode(errors="replace").strip() if is_text else "unknown"
+        raise CallFailed(f"failed to call webhook: {_refused(status, text) if told is None else told}")
     if not body:
         kind = response.headers.get("Content-Type", "")
         raise CallFailed(
@@ -135,14 +145,22 @@ async def _answer(response: aiohttp.ClientResponse) -> bytes:
     return body
 
 
-def _told(body: bytes) -> str:
+def _told(body: bytes) -> str | None:
     """Return the message of a `Status`, where the answer is one."""
     try:
-        found = msgspec.json.decode(body, type=dict[str, Any])
+        return msgspec.json.decode(body, type=_Status).message
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""
-    message = found.get("message")
-    return message if found.get("kind") == "Status" and isinstance(message, str) else ""
+        return None
+
+
+def _refused(status: int, text: str) -> str:
+    if status in _IN_ITS_OWN_WORDS and (status != 406 or text not in {"", "unknown"}):
+        return text
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status >= 500:
+        return f"an error on the server ({go_json(text)}) has prevented the request from succeeding"
+    return f"the server responded with the status code {status} but did not return more information"
 
 
 def _failed(url: str, why: str) -> CallFailed:

@@ -11,16 +11,16 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from listener.sandbox.cluster import cel
+from listener.sandbox.cluster.constraints import label_selector
 from listener.sandbox.cluster.field_errors import (
     FieldError,
     duplicate,
-    forbidden,
     invalid,
     not_supported,
     required,
     too_many,
 )
-from listener.sandbox.cluster.selectors import SUBDOMAIN, SUBDOMAIN_RULE, key_problems, value_problems
+from listener.sandbox.cluster.selectors import SUBDOMAIN, SUBDOMAIN_RULE, key_problems
 
 Object = dict[str, Any]
 
@@ -64,7 +64,7 @@ def _webhook(webhook: Object, path: str) -> Iterator[FieldError]:
         why = "the timeout value must be between 1 and 30 seconds"
         yield invalid(f"{path}.timeoutSeconds", webhook["timeoutSeconds"], why)
     for field in ("namespaceSelector", "objectSelector"):
-        yield from _selector(webhook[field], f"{path}.{field}")
+        yield from label_selector(webhook[field], f"{path}.{field}")
     yield from _client(webhook.get("clientConfig") or {}, f"{path}.clientConfig")
     if webhook["reinvocationPolicy"] not in ("IfNeeded", "Never"):
         yield not_supported(f"{path}.reinvocationPolicy", webhook["reinvocationPolicy"], ("IfNeeded", "Never"))
@@ -137,28 +137,6 @@ def _resources(resources: Sequence[str], path: str) -> Iterator[FieldError]:
     if "*" in resources and any("/" not in each for each in resources if each != "*"):
         why = "if '*' is present, must not specify other resources without subresources"
         yield invalid(path, resources, why)
-
-
-def _selector(selector: Object, path: str) -> Iterator[FieldError]:
-    for place, expression in enumerate(selector.get("matchExpressions") or ()):
-        yield from _expression(expression, f"{path}.matchExpressions[{place}]")
-    for key, value in (selector.get("matchLabels") or {}).items():
-        yield from (invalid(f"{path}.matchLabels", key, why) for why in key_problems(key))
-        yield from (invalid(f"{path}.matchLabels", value, why) for why in value_problems(value))
-
-
-def _expression(expression: Object, path: str) -> Iterator[FieldError]:
-    operator, values = expression.get("operator", ""), expression.get("values")
-    if operator in ("In", "NotIn"):
-        if not values:
-            yield required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'")
-    elif operator in ("Exists", "DoesNotExist"):
-        if values:
-            yield forbidden(f"{path}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
-    else:
-        yield invalid(f"{path}.operator", operator, "not a valid selector operator")
-    key = expression.get("key", "")
-    yield from (invalid(f"{path}.key", key, why) for why in key_problems(key))
 
 
 def _client(client: Object, path: str) -> Iterator[FieldError]:
