@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import platform
+import secrets
 import signal
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -40,6 +42,7 @@ from listener.flow.fanout import FanOut
 from listener.flow.importer import Importer, Known
 from listener.flow.inquiry import Inquiry, PullSecrets
 from listener.flow.intake import Intake
+from listener.flow.leadership import Endless, Leadership, Term
 from listener.flow.ledger import Ledger, opening
 from listener.flow.reconciler import Reconciler
 from listener.flow.recorder import Recorder
@@ -90,15 +93,19 @@ class Service:
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._draining = False
 
+        self._leadership = _leadership(settings, cluster)
+        term = self._leadership or Endless()
         self._recorder = Recorder(cluster, self._state.queue, self._metrics, _now)
         self._registries = _registries(settings)
         self._signers: Fetching | None = None  # and what it fetches for
         self._signed: list[OidcGate | SnsGate] = []
+        self._cluster = cluster
+        self._election: asyncio.Task[None] | None = None
         self._clients = contextlib.AsyncExitStack()  # what `start` opens and `stop` closes
         self._hook_registries = _registries(settings, _HOOK_PACE)
         self._strangers_registries = _registries(settings, _STRANGERS_PACE)
-        secrets = PullSecrets(cluster)
-        inquiry = Inquiry(self._registries, secrets, _own_platform())
+        pull_secrets = PullSecrets(cluster)
+        inquiry = Inquiry(self._registries, pull_secrets, _own_platform())
         settle = _settler(settings, self._state)
         bookkeeper = Bookkeeper(
             cluster,
@@ -109,7 +116,7 @@ class Service:
             max_in_flight=settings.fan_out.max_in_flight,
             account=opening(self._state, _now),
         )
-        self._ledger = Ledger(self._state, bookkeeper, self._state.queue, self._metrics, _now, self.ready)
+        self._ledger = Ledger(self._state, bookkeeper, self._state.queue, self._metrics, _now, self.ready, term)
         self._state.observer = self._ledger
         self._importer = Importer(
             cluster,
@@ -126,9 +133,10 @@ class Service:
             bounds=_bounds(settings.imports),
             history_limit=settings.history.limit,
             max_tags=settings.imports.max_tags,
+            term=term,
         )
         self._reconciler = Reconciler(
-            cluster, self._state, bookkeeper, settle, self._importer, self._recorder, self._streams_known
+            cluster, self._state, bookkeeper, settle, self._importer, self._recorder, self._streams_known, term
         )
 
         def intake(registry: Registry) -> Intake:
@@ -137,7 +145,7 @@ class Service:
             return Intake(
                 bookkeeper,
                 self._state,
-                Inquiry(client, secrets, _own_platform()),
+                Inquiry(client, pull_secrets, _own_platform()),
                 self._importer,
                 self._recorder,
                 self._metrics,
@@ -148,7 +156,7 @@ class Service:
         self._kinds = settings.kinds()
         self._throttle = Throttle(ceiling=settings.fan_out.max_in_flight, per_second=settings.fan_out.max_per_second)
         self._fan_out = FanOut(
-            cluster,
+            cluster.fenced(self._leadership.may_write) if self._leadership else cluster,
             self._state,
             self._recorder,
             self._metrics,
@@ -158,6 +166,7 @@ class Service:
             workers=settings.fan_out.max_in_flight,
             change_cause=settings.fan_out.change_cause,
             ledger=self._ledger,
+            term=term,
         )
         namespaces = settings.namespaces or (None,)
         self._stream_watchers: list[Watcher[Any, Any]] = [
@@ -177,7 +186,7 @@ class Service:
             "hooks": Server(self._hooks.connections()),
             "monitoring": Server(monitoring_app(self, self._metrics.expose, metrics.CONTENT_TYPE)),
         }
-        self._watch_gauges()
+        self._watch_gauges(term)
         self._lookup = self._look_names_up(cluster) if settings.lookup.enabled else None
 
     async def __aenter__(self) -> Self:
@@ -202,6 +211,10 @@ class Service:
             self._clients.push_async_callback(gate.close)
         for watcher in self._watchers:
             self._run(watcher.run(), f"watch {watcher.resource}")
+        if self._leadership:
+            self._election = self._run(self._leadership.run(), "election")
+            lease = self._cluster.lease(*self._leadership.key)
+            self._run(Watcher(lease, self._leadership).run(), "watch lease")
         self._run(self._reconciler.run(), "streams")
         self._run(self._importer.run(), "imports")
         self._run(self._fan_out.run(), "fan-out")
@@ -235,10 +248,13 @@ class Service:
         if self._lookup:
             self._lookup.door.close()
         log.info("listener.draining", workloads=len(self._state.queue))
+        if self._leadership:
+            await self._hand_over(self._leadership)
         drained = await _within(_DRAIN_HOOKS_SECONDS, self._hooks.drained())
-        self._state.rounds.flush()
-        drained &= await _within(_DRAIN_PATCHES_SECONDS, self._state.queue.idle())
-        drained &= await _within(_RECORD_SECONDS, self._ledger.flush())
+        if not self._leadership:
+            self._state.rounds.flush()
+            drained &= await _within(_DRAIN_PATCHES_SECONDS, self._state.queue.idle())
+            drained &= await _within(_RECORD_SECONDS, self._ledger.flush())
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -249,6 +265,16 @@ class Service:
         log.info(
             "listener.stopped", drained=drained, workloads_left=len(self._state.queue), events_left=len(self._recorder)
         )
+
+    async def _hand_over(self, leadership: Leadership) -> None:
+        """End what is under way, and let another replica go on at once: all that waits it knows too."""
+        leadership.resign()
+        await _within(_DRAIN_PATCHES_SECONDS, self._state.queue.settled())
+        await _within(_RECORD_SECONDS, self._ledger.flush())
+        if self._election:
+            self._election.cancel()
+            await asyncio.gather(self._election, return_exceptions=True)
+        await leadership.release()
 
     # Health, as the probes ask for it
 
@@ -367,10 +393,11 @@ class Service:
         except OSError as error:
             raise SettingsError(f"listen.{name}: cannot listen on {address}: {error.strerror or error}") from error
 
-    def _run(self, loop: Coroutine[Any, Any, None], name: str) -> None:
+    def _run(self, loop: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(loop, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or self._failure.done():
@@ -380,8 +407,9 @@ class Service:
         self._failure.set_exception(error)
         self._failure.exception()  # read by `failed`, if anybody waits there
 
-    def _watch_gauges(self) -> None:
+    def _watch_gauges(self, term: Term) -> None:
         state, watch = self._state, self._metrics.watch
+        watch("listener_leader", "Whether this replica fans out and imports.", None, lambda: {"": float(term.is_on)})
         watch("listener_streams", "Image streams known.", None, lambda: {"": len(state.streams)})
         watch("listener_workloads", "Workloads with triggers.", "kind", lambda: self._by_kind(state.workloads.counts()))
         watch(
@@ -460,6 +488,14 @@ async def connect(settings: Settings, *, kubeconfig: str | None, context: str | 
         max_connections=connections,
         with_lookups=settings.lookup.enabled,
     )
+
+
+def _leadership(settings: Settings, cluster: Cluster) -> Leadership | None:
+    if not settings.leader_election.enabled:
+        return None
+    # A process that is started again in its Pod is another one: what the former had sent may still arrive.
+    identity = f"{os.environ.get('POD_NAME') or platform.node()}_{secrets.token_hex(4)}"
+    return Leadership(cluster, (cluster.namespace, settings.leader_election.lease), identity, _now)
 
 
 def _registries(settings: Settings, pace: PerHost | None = None) -> Registries:

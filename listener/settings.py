@@ -34,6 +34,7 @@ Topic = Annotated[
 NamespacedName = Annotated[
     str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
 ]
+LeaseName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 Host = Annotated[str, msgspec.Meta(pattern=r"^(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?)(:[0-9]{1,5})?$")]
 
 
@@ -270,6 +271,15 @@ class Lookup(_Section, frozen=True, kw_only=True):
     key_file: str | None = None
 
 
+class LeaderElection(_Section, frozen=True, kw_only=True):
+    """Of several replicas one fans out and imports, the one that holds the Lease; all of them take hooks."""
+
+    enabled: bool = True
+    """Without it each process believes that it is alone. Two of them would do everything twice."""
+    lease: LeaseName = "imagestream-listener"
+    """The Lease's name. It is in our own namespace: the Pod's, or that of the kubeconfig's context."""
+
+
 class Logging(_Section, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
@@ -287,6 +297,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     namespaces: tuple[Name, ...] = ()
     """Where streams and workloads are looked for; empty: everywhere."""
     lookup: Lookup = Lookup()
+    leader_election: LeaderElection = LeaderElection()
     logging: Logging = Logging()
 
     def kinds(self) -> tuple[Kind, ...]:

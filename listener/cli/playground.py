@@ -92,7 +92,8 @@ def _settings(
         integrated=integrated,
         insecure=True,
     )
-    found = base or Settings(listen=_LOOPBACK)
+    # It is alone: whoever else serves the cluster has other namespaces, or other registries.
+    found = base or Settings(listen=_LOOPBACK, leader_election=settings.LeaderElection(enabled=False))
     if namespace:
         found = msgspec.structs.replace(found, namespaces=(namespace,))
     return msgspec.structs.replace(found, registries=(*found.registries, embedded))

@@ -92,14 +92,12 @@ def pointer(*parts: str) -> str:
 
 
 def set_image(path: str, name: str, before: str, after: str) -> tuple[Operation, ...]:
-    """Set the image of the container at `path`, if it is still the one of that name: a failed test means look again.
-
-    One without a name, which some kinds allow, is told by the image it has.
+    """Set the image of the container at `path`, if it is still the one of that name and has the image that we saw: a
+    failed test means look again. So a patch that was long on its way undoes nothing that was done meanwhile.
     """
-    field, value = ("name", name) if name else ("image", before)
-    same: tuple[Operation, ...] = ({"op": "test", "path": f"{path}/{field}", "value": value},) if value else ()
+    tests = [(field, value) for field, value in (("name", name), ("image", before)) if value]
     return (
-        *same,
+        *({"op": "test", "path": f"{path}/{field}", "value": value} for field, value in tests),
         # RFC 6902 refuses to replace what is not there.
         {"op": "replace" if before else "add", "path": f"{path}/image", "value": after},
     )

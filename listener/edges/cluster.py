@@ -11,6 +11,7 @@ import contextlib
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -20,12 +21,14 @@ from urllib.request import getproxies
 import aiohttp
 import msgspec
 import structlog
+from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
 from listener.core.actions import Start
 from listener.core.changes import Gone, Mark, Page, Seen
 from listener.core.keyring import PullSecret
 from listener.core.kinds import Kind
+from listener.core.leases import Lease
 from listener.core.managers import Manager
 from listener.core.notices import Notice
 from listener.core.outcomes import End, Outcome, shortened
@@ -40,6 +43,7 @@ log = structlog.get_logger()
 FIELD_MANAGER = "imagestream-listener"
 STREAMS_PATH = "/apis/image.openshift.io/v1"
 _WEBHOOKS_PATH = "/apis/admissionregistration.k8s.io/v1"
+_LEASES_PATH = "/apis/coordination.k8s.io/v1"
 
 _PAGE_SIZE = 500  # some 2.6 MB of Deployments: 5 ms to decode, so the loop never blocks
 _LINE_LIMIT = 32 * 1024 * 1024  # one watch event; etcd refuses objects over 1.5 MiB, JSON escapes can multiply that
@@ -142,6 +146,7 @@ class Cluster:
         self._refresher = refresher
         self._plurals: dict[tuple[str, str], str] = {}
         self._with_lookups = with_lookups
+        self._may_write: Callable[[], bool] | None = None
         self.namespace = namespace
         """Where to look when nobody says: the kubeconfig context's namespace, in a Pod the service account's."""
         rest = api.rest_client
@@ -210,6 +215,12 @@ class Cluster:
         await self._session.close()
         await self._api.close()
 
+    def fenced(self, may_write: Callable[[], bool]) -> Self:
+        """The same cluster, to which nothing is written once `may_write` says so: not even what was begun before."""
+        found = copy(self)
+        found._may_write = may_write
+        return found
+
     # What is followed
 
     def streams(self, namespace: str | None = None) -> Collection[StreamKey, Stream]:
@@ -221,6 +232,10 @@ class Cluster:
     def workloads(self, kind: Kind, namespace: str | None = None) -> Collection[WorkloadKey, Workload]:
         """The workloads of one kind, of one namespace or of all."""
         return self.of_kind(kind, namespace, self._reader(kind), identity=_own_identity)
+
+    def lease(self, namespace: str, name: str) -> Collection[tuple[str, str], Lease]:
+        """One Lease, to be followed."""
+        return Collection(self, _LEASES_PATH, "leases", namespace, objects.read_lease, lambda *key: key, name=name)
 
     def _reader(self, kind: Kind) -> Callable[[bytes | msgspec.Raw], Workload]:
         return partial(objects.read_workload, kind, with_lookups=self._with_lookups)
@@ -381,6 +396,21 @@ class Cluster:
         operations = objects.write_bundle(webhooks, bundle)
         return await self._write("PATCH", path, operations, "application/json-patch+json", objects.read_webhooks)
 
+    async def get_lease(self, namespace: str, name: str) -> Lease | None:
+        """One Lease as it is now; None if there is none. Raises ClusterError."""
+        return await self.find(_path(_LEASES_PATH, "leases", namespace, name), objects.read_lease)
+
+    async def create_lease(self, lease: Lease) -> Outcome[Lease]:
+        """Create a Lease. STALE means that somebody else just did."""
+        path = _path(_LEASES_PATH, "leases", lease.namespace)
+        return await self._write("POST", path, objects.write_lease(lease), "application/json", objects.read_lease)
+
+    async def store_lease(self, lease: Lease) -> Outcome[Lease]:
+        """Write a Lease, if it is still at the resource version; else STALE."""
+        path = _path(_LEASES_PATH, "leases", lease.namespace, lease.name)
+        body = objects.write_lease(lease)
+        return await self._write("PATCH", path, body, "application/merge-patch+json", objects.read_lease)
+
     async def create_event(self, name: str, notice: Notice, *, count: int, first: str, last: str) -> Outcome[None]:
         """Write a new Event. `first` and `last` are RFC 3339 times."""
         body = objects.write_event(name, notice, count=count, first=first, last=last)
@@ -475,17 +505,20 @@ class Cluster:
         *,
         limits: aiohttp.ClientTimeout = _REQUEST_TIMEOUT,
     ) -> tuple[int, Mapping[str, str], bytes]:
+        fenced = _Fenced(body, self._may_write) if body is not None and self._may_write else None
         try:
             async with self._session.request(
                 method,
                 self._url(path, query),
-                data=body,
+                data=body if fenced is None else fenced,
                 headers=await self._headers(content_type),
                 timeout=limits,
                 **self._request_options,
             ) as response:
                 return response.status, response.headers, await response.read()
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            if fenced is not None and fenced.is_held_back:
+                raise ClusterUnavailable(f"{method} {path}: not sent, for another replica may lead by now") from error
             raise ClusterUnavailable(
                 f"{method} {path}: no answer from {URL(self._host).origin()}: {_reason(error)}"
             ) from error
@@ -531,9 +564,11 @@ class Collection(Generic[K, V]):
         *,
         kind: Kind | None = None,
         identity: Callable[[V], tuple[K, str]] | None = None,
+        name: str | None = None,
     ) -> None:
         """`plural` may be "": then discovery is asked what the kind is called. `identity` returns the key and the
-        resource version of what `read` made; without it each object is decoded once more for them.
+        resource version of what `read` made; without it each object is decoded once more for them. `name`: only the
+        object of that name.
         """
         self._cluster = cluster
         self._group_path = group_path
@@ -543,6 +578,8 @@ class Collection(Generic[K, V]):
         self._key = key
         self._identity = identity
         self._selection = {"labelSelector": kind.selector} if kind and kind.selector else {}
+        if name is not None:
+            self._selection["fieldSelector"] = f"metadata.name={name}"
         # Two groups may have resources of the same name.
         is_ambiguous = kind is not None and kind.label != kind.name
         self.resource = kind.label.lower().replace(".", "s.", 1) if kind and is_ambiguous else plural
@@ -650,6 +687,23 @@ class Collection(Generic[K, V]):
                 reason=str(error),
             )
             return None
+
+
+class _Fenced(aiohttp.BytesPayload):
+    """A body that is sent only if it may be in the very moment in which it is: a request waits for a connection, and a
+    process may have been stopped meanwhile. Without its body no write is one.
+    """
+
+    def __init__(self, body: bytes, may_write: Callable[[], bool]) -> None:
+        super().__init__(body)
+        self._may_write = may_write
+        self.is_held_back = False
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if not self._may_write():
+            self.is_held_back = True
+            raise ConnectionAbortedError("held back")
+        await super().write_with_length(writer, content_length)
 
 
 def _own_identity(value: Stream | Workload) -> tuple[Any, str]:

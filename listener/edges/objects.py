@@ -19,6 +19,7 @@ from listener.core.fanouts import Failure, FanOutRecord, Phase
 from listener.core.history import Condition, Resolution, TagHistory, TagItem
 from listener.core.keyring import PullSecret
 from listener.core.kinds import DAEMON_SET, DEPLOYMENT, JOB, POD, STATEFUL_SET, Form, Kind
+from listener.core.leases import Lease
 from listener.core.managers import Manager
 from listener.core.notices import Notice
 from listener.core.renewal import Secret, Webhooks
@@ -368,6 +369,19 @@ class _WebhookConfiguration(_Struct):
     webhooks: list[_Webhook] | None = None
 
 
+class _LeaseSpec(_Struct):
+    holder_identity: str | None = None
+    lease_duration_seconds: int | None = None
+    acquire_time: str | None = None
+    renew_time: str | None = None
+    lease_transitions: int | None = None
+
+
+class _Lease(_Struct):
+    metadata: _ObjectMetadata
+    spec: _LeaseSpec | None = None
+
+
 class _SecretList(_Struct):
     items: list[msgspec.Raw] | None = None
 
@@ -380,6 +394,7 @@ _secret = msgspec.json.Decoder(_Secret)
 _secrets = msgspec.json.Decoder(_SecretList)
 _kept_secret = msgspec.json.Decoder(_KeptSecret)
 _webhooks = msgspec.json.Decoder(_WebhookConfiguration)
+_lease = msgspec.json.Decoder(_Lease)
 
 # Thousands of workloads carry the same annotation text; what it says is an immutable value that they can share.
 _parse_triggers = lru_cache(maxsize=4096)(triggers.parse)
@@ -669,6 +684,39 @@ def write_secret(secret: Secret, data: Mapping[str, bytes]) -> list[dict[str, An
     if not secret.data:
         return [test, {"op": "add", "path": "/data", "value": dict(data)}]
     return [test, *({"op": "add", "path": f"/data/{key}", "value": value} for key, value in data.items())]
+
+
+def read_lease(raw: bytes | msgspec.Raw) -> Lease:
+    """Read one Lease. Raises msgspec.ValidationError for what is none."""
+    found = _lease.decode(raw)
+    metadata, spec = found.metadata, found.spec or _LeaseSpec()
+    return Lease(
+        metadata.namespace,
+        metadata.name,
+        metadata.resource_version,
+        spec.holder_identity or "",
+        spec.lease_duration_seconds or 0,
+        spec.acquire_time or "",
+        spec.renew_time or "",
+        spec.lease_transitions or 0,
+    )
+
+
+def write_lease(lease: Lease) -> dict[str, Any]:
+    """The Lease as the API holds it; as a merge patch it is stored only at its resource version."""
+    version = {"resourceVersion": lease.resource_version} if lease.resource_version else {}
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"namespace": lease.namespace, "name": lease.name, **version},
+        "spec": {
+            "holderIdentity": lease.holder,
+            "leaseDurationSeconds": lease.life_seconds,
+            "acquireTime": lease.acquired,
+            "renewTime": lease.renewed,
+            "leaseTransitions": lease.transitions,
+        },
+    }
 
 
 def read_webhooks(raw: bytes) -> Webhooks:

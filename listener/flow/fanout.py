@@ -23,10 +23,10 @@ from listener.core.kinds import Form, Kind
 from listener.core.managers import Manager
 from listener.core.notices import Notice, Reason, about_workload
 from listener.core.outcomes import End, Outcome, shortened
-from listener.core.streams import StreamKey
 from listener.core.workloads import Workload, WorkloadKey
 from listener.errors import ClusterError
 from listener.flow.backoff import Backoff
+from listener.flow.leadership import Endless, Term
 from listener.flow.state import State
 
 log = structlog.get_logger()
@@ -123,6 +123,7 @@ class FanOut:
         workers: int,
         change_cause: bool = True,
         ledger: Ledger | None = None,
+        term: Term | None = None,
     ) -> None:
         self._store = store
         self._state = state
@@ -131,9 +132,10 @@ class FanOut:
         self._throttle = throttle
         self._now = now
         self._ledger = NoLedger() if ledger is None else ledger
+        self._term = term or Endless()
         self._kinds: Mapping[str, Kind] = {kind.label: kind for kind in kinds}
         self._workers = workers
-        self._view = View(state.resolve, self._delivery_id, change_cause, state.streams.get)
+        self._view = View(state.resolve, state.delivery_id, change_cause, state.streams.get)
         self._backoffs: dict[WorkloadKey, Backoff] = {}
         self._told: dict[WorkloadKey, tuple[str, tuple[str, ...]]] = {}  # uid, and the problems its people were told of
         self._built: dict[WorkloadKey, tuple[str, ...]] = {}  # uid, and the images that a build was asked for with
@@ -150,8 +152,12 @@ class FanOut:
     async def _work(self) -> None:
         queue = self._state.queue
         while True:
+            await self._term.begun()
             await self._throttle.opens()
             key = await queue.take()
+            if not self._term.is_on:
+                queue.give_back(key)
+                continue
             try:
                 if not await self._look(key):
                     queue.give_back(key)
@@ -335,10 +341,6 @@ class FanOut:
     def _retry(self, key: WorkloadKey, at_least_seconds: float | None = None) -> None:
         backoff = self._backoffs.setdefault(key, Backoff(1, 300))
         self._state.queue.add_after(key, max(backoff.next(), at_least_seconds or 0), key.namespace)
-
-    def _delivery_id(self, stream: StreamKey, tag: str) -> str | None:
-        arrival = self._state.arrival(stream, tag)
-        return arrival.delivery_id if arrival else None
 
     def _tell_applied(self, workload: Workload, kind: Kind, changes: Sequence[ImageChange]) -> None:
         if not changes:

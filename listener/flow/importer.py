@@ -33,6 +33,7 @@ from listener.flow.bookkeeper import Bookkeeper
 from listener.flow.findings import Finding, Findings, Follower, Recorder
 from listener.flow.inquiry import Access, Inquiry
 from listener.flow.lanes import Lanes
+from listener.flow.leadership import Endless, Term
 from listener.flow.marks import Marks
 from listener.flow.queue import KeyQueue
 from listener.flow.repositories import Repositories
@@ -112,6 +113,10 @@ class _Watched:
     unannounced: str = ""
     backoff: Backoff | None = None
 
+    @property
+    def is_announced(self) -> bool:
+        return self.announced_at > float("-inf")
+
 
 class Importer:
     """`look` and `announced` say what is to be asked for; `run` asks."""
@@ -131,7 +136,9 @@ class Importer:
         history_limit: int,
         max_tags: int,
         uniform: Callable[[float, float], float] = random.uniform,
+        term: Term | None = None,
     ) -> None:
+        self._term = term or Endless()
         self._state = state
         self._inquiry = inquiry
         self._meter = meter
@@ -236,6 +243,9 @@ class Importer:
         return Source.of(whole).registry if whole else "", job.namespace
 
     async def _work(self, job: Job) -> None:
+        if not (self._term.is_on or self._is_ours(job)):
+            self._hand_over(job)
+            return
         try:
             await self._do(job)
         except ClusterError as error:
@@ -247,6 +257,22 @@ class Importer:
             self._later(job)
         else:
             self._troubles.pop(job, None)
+
+    def _is_ours(self, job: Job) -> bool:
+        """Whether nobody else knows of it: what a hook told us of, until its registry has answered."""
+        if not isinstance(job, Source):
+            return isinstance(job, Mark)
+        watched = self._sources.get(job)
+        return watched is not None and (self._is_fresh(watched) or (watched.is_announced and bool(watched.backoff)))
+
+    def _hand_over(self, job: Source | StreamKey | Mark) -> None:
+        """Leave it to whoever leads. Should that be us again, the streams that want it are looked at anew."""
+        if isinstance(job, Source):
+            self._sources.pop(job, None)
+            for key, _ in self._state.streams.importing(job):
+                self._state.stream_queue.add(key)
+        elif isinstance(job, StreamKey):
+            self._state.stream_queue.add(job)
 
     async def _do(self, job: Job) -> None:
         if isinstance(job, Source):

@@ -29,6 +29,7 @@ from listener.core.streams import Stream, StreamKey
 from listener.core.workloads import Workload, WorkloadKey
 from listener.errors import ClusterError
 from listener.flow.bookkeeper import Bookkeeper, Cause, NotBooked
+from listener.flow.leadership import Endless, Term, during
 from listener.flow.state import State
 
 log = structlog.get_logger()
@@ -134,6 +135,7 @@ class Ledger:
         meter: Meter,
         now: Callable[[], datetime],
         ready: Callable[[], Awaitable[None]],
+        term: Term | None = None,
     ) -> None:
         self._state = state
         self._bookkeeper = bookkeeper
@@ -141,6 +143,7 @@ class Ledger:
         self._meter = meter
         self._now = now
         self._ready = ready
+        self._term = term or Endless()
         self._books: dict[StreamKey, _Book] = {}
         self._rolling: dict[WorkloadKey, tuple[_FanOut, ...]] = {}
         self._dirty: dict[StreamKey, float] = {}  # which streams are to be written, and not before when
@@ -157,6 +160,8 @@ class Ledger:
     # What others tell
 
     def tag_moved(self, key: StreamKey, tag: str) -> None:
+        if not self._term.is_on:
+            return  # whoever leads keeps account
         self._overtake(key, tag)
         self._open(key, tag)
 
@@ -209,6 +214,14 @@ class Ledger:
 
     async def run(self) -> None:
         await self._ready()
+        while True:
+            await during(self._term, self._keep)
+            for books in (self._books, self._rolling, self._dirty):
+                books.clear()
+
+    async def _keep(self) -> None:
+        """Go on from what is stored, for a term."""
+        self._is_catching_up = True
         self._resume()
         with suppress(TimeoutError):
             async with asyncio.timeout(_START_SECONDS):

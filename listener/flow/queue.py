@@ -33,6 +33,8 @@ class KeyQueue(Generic[K]):
         self._takers: deque[asyncio.Future[None]] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._settled = asyncio.Event()
+        self._settled.set()
 
     def __len__(self) -> int:
         """How many keys wait or are being worked on; those that are delayed do not count."""
@@ -90,6 +92,7 @@ class KeyQueue(Generic[K]):
         for other in others:
             self._leave(other, key)
         self._running[key] = (owner, *others)
+        self._settled.clear()
         return key
 
     def _leave(self, owner: Hashable, key: K) -> None:
@@ -108,6 +111,7 @@ class KeyQueue(Generic[K]):
             line[key] = None
             line.move_to_end(key, last=False)
             self._ready.move_to_end(owner, last=False)
+        self._settle()
         self._wake_one()
 
     def begin(self, key: K) -> None:
@@ -117,6 +121,7 @@ class KeyQueue(Generic[K]):
     def done(self, key: K) -> None:
         """Say that the work on `key` has ended, however it went."""
         self._running.pop(key, None)
+        self._settle()
         if key in self._again:
             self.add(key, self._again.pop(key))
         if not self._waiting and not self._running:
@@ -125,6 +130,14 @@ class KeyQueue(Generic[K]):
     async def idle(self) -> None:
         """Wait until no key waits and none is being worked on. Delayed keys are not waited for."""
         await self._idle.wait()
+
+    async def settled(self) -> None:
+        """Wait until no key is being worked on."""
+        await self._settled.wait()
+
+    def _settle(self) -> None:
+        if not self._running:
+            self._settled.set()
 
     def _wake_one(self) -> None:
         while self._takers:

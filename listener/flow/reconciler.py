@@ -19,6 +19,7 @@ from listener.core.streams import Stream, StreamKey
 from listener.errors import ClusterError, ClusterUnavailable
 from listener.flow.backoff import Backoff
 from listener.flow.bookkeeper import Bookkeeper, NotBooked
+from listener.flow.leadership import Endless, Term
 from listener.flow.state import State
 
 log = structlog.get_logger()
@@ -56,6 +57,7 @@ class Reconciler:
         importer: Importer,
         recorder: Recorder,
         ready: Callable[[], Awaitable[None]],
+        term: Term | None = None,
     ) -> None:
         self._store = store
         self._state = state
@@ -64,6 +66,7 @@ class Reconciler:
         self._importer = importer
         self._recorder = recorder
         self._ready = ready
+        self._term = term or Endless()
         self._backoffs: dict[StreamKey, Backoff] = {}
 
     async def run(self) -> None:
@@ -75,7 +78,11 @@ class Reconciler:
     async def _work(self) -> None:
         queue = self._state.stream_queue
         while True:
+            await self._term.begun()
             key = await queue.take()
+            if not self._term.is_on:
+                queue.give_back(key)
+                continue
             try:
                 await self._look(key)
             except ClusterUnavailable as error:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+from listener.core import fanouts
 from listener.core.contests import containers_set_back
 from listener.core.index import StreamIndex, StreamNews, WorkloadIndex
 from listener.core.receipts import Arrival
@@ -115,6 +116,16 @@ class State:
         digest, arrival = self._arrivals.get((key, tag), ("", None))
         resolved = self.resolve(key, tag)
         return arrival if resolved and resolved.digest == digest else None
+
+    def delivery_id(self, key: StreamKey, tag: str) -> str | None:
+        """The delivery that brought the tag where it is, to whichever process it came: its account names it too."""
+        if arrival := self.arrival(key, tag):
+            return arrival.delivery_id
+        stream, resolved = self.streams.get(key), self.resolve(key, tag)
+        record = fanouts.newest(stream.fan_outs, tag) if stream else None
+        if record is None or resolved is None or record.docker_image_reference != resolved.pull_spec:
+            return None
+        return record.delivery or None
 
     def _has_moved(self, before: Stream | None, after: Stream, tag: str) -> bool:
         """Tell a move from another generation of the same image. The first sight of a stream is none, but for a stream

@@ -144,7 +144,7 @@ async def service(world: World, *, host: str = HOST, **settings: Any) -> AsyncIt
     }
     log = world.folder / "serve.log"
     listen = {"hooks": "127.0.0.1:0", "monitoring": "127.0.0.1:0"}
-    found = {"listen": listen, "registries": [registry], **settings}
+    found = {"listen": listen, "registries": [registry], "leaderElection": {"enabled": False}, **settings}
     config = _write(world.folder / "config.yaml", yaml.safe_dump(found))
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(

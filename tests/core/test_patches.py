@@ -72,6 +72,7 @@ def test_the_whole_patch_of_one_container() -> None:
         (ImageChange("web", "r.io/shop/web@sha256:old", "r.io/shop/web@sha256:new", WEB, "latest", "sha256:new"),),
         (
             {"op": "test", "path": "/spec/template/spec/containers/0/name", "value": "web"},
+            {"op": "test", "path": "/spec/template/spec/containers/0/image", "value": "r.io/shop/web@sha256:old"},
             {
                 "op": "replace",
                 "path": "/spec/template/spec/containers/0/image",
@@ -111,15 +112,16 @@ def test_the_change_cause_can_be_switched_off() -> None:
 
 def test_several_changes_travel_in_one_patch_that_tells_all_of_them() -> None:
     found = plan(workload(trigger(), trigger("api", API), trigger("migrate")), deliveries={WEB: "d-web", API: "d-api"})
-    assert [operation["path"] for operation in found.operations] == [
-        "/spec/template/spec/containers/0/name",
-        "/spec/template/spec/containers/0/image",
-        "/spec/template/spec/containers/1/name",
-        "/spec/template/spec/containers/1/image",
-        "/spec/template/spec/initContainers/0/name",
-        "/spec/template/spec/initContainers/0/image",
-        "/metadata/annotations/imagestreams.dev~1last-triggered",
-        "/metadata/annotations/kubernetes.io~1change-cause",
+    pod_spec, annotations = "/spec/template/spec", "/metadata/annotations"
+    places = [f"{pod_spec}/containers/0", f"{pod_spec}/containers/1", f"{pod_spec}/initContainers/0"]
+    assert [(operation["op"], operation["path"]) for operation in found.operations] == [
+        *(
+            (verb, f"{place}/{field}")
+            for place in places
+            for verb, field in (("test", "name"), ("test", "image"), ("replace", "image"))
+        ),
+        ("add", f"{annotations}/imagestreams.dev~1last-triggered"),
+        ("add", f"{annotations}/kubernetes.io~1change-cause"),
     ]
     assert [change.target for change in found.changes] == ["web", "api", "migrate"]
     assert annotation(found, CHANGE_CAUSE) == (

@@ -170,6 +170,7 @@ async def serve(
         "listen": {"hooks": f"127.0.0.1:{hooks_port}", "monitoring": "127.0.0.1:0"},
         "registries": list(registries),
         "namespaces": list(namespaces),
+        "leaderElection": {"enabled": False},
         **settings,
     }
     config.write_text(yaml.safe_dump(found))

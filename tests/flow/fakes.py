@@ -350,8 +350,8 @@ def _patched(there: Workload, kind: Kind, operations: Sequence[Mapping[str, obje
             return None
         container = containers[int(index)]
         match operation["op"], member:
-            case "test", "name":
-                if container.name != operation["value"]:
+            case "test", "name" | "image" as field:
+                if getattr(container, field) != operation["value"]:
                     return None
             case "replace" | "add", "image":
                 containers[int(index)] = replace(container, image=str(operation["value"]))
