@@ -90,6 +90,21 @@ def take(stream: Stream, push: Push, *, limit: int) -> tuple[Stream, Effect]:
     return stream.with_history(after), Effect.WAITS if after.waiting != known.waiting else Effect.UNCHANGED
 
 
+def is_head(stream: Stream, tag: str, found: Place, pushed: str) -> bool:
+    """Tell whether the tag is at that very push, and nothing waits: then the push `is_recorded`, and `take` changes
+    nothing. It needs no `Push`, and costs a tenth.
+    """
+    known = stream.history(tag)
+    head = known.head
+    return (
+        head is not None
+        and head.pushed == pushed != ""
+        and head.place == found
+        and head.generation == stream.generation
+        and not known.waiting
+    )
+
+
 def is_recorded(stream: Stream, push: Push) -> bool:
     """Tell whether the history has this very push, by the registry's own time of it.
 
@@ -116,7 +131,7 @@ def age(push: Push) -> timedelta | None:
 def time_text(moment: datetime | None) -> str:
     """Write the registry's time of a push as `TagItem.pushed` has it; "" for none. `moment` must be in UTC."""
     # Not strftime, which writes a year before 1000 in less than four digits.
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z" if moment else ""
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z" if moment else ""
 
 
 def _standing(known: TagHistory, item: TagItem, push: Push) -> Standing:

@@ -23,7 +23,7 @@ class Secret:
         """Read it once, so that a wrong name stops the start. Raises SettingsError."""
         self._file = file
         self._stamp: tuple[int, int, int] | None = None
-        self._value = b""
+        self._values: tuple[bytes, ...] = ()
         if file is not None:
             try:
                 self._read(file)
@@ -31,9 +31,9 @@ class Secret:
                 raise SettingsError(f"secretFile {file} cannot be read: {error.strerror}") from error
             source = f"secretFile {file}"
         else:
-            self._value = os.fsencode(os.environ.get(env or "", ""))
+            self._values = _lines(os.fsencode(os.environ.get(env or "", "")))
             source = f"secretEnv {env}"
-        if not self._value:
+        if not self._values:
             raise SettingsError(f"{source} is empty or not set; it must hold the secret")
 
     def __repr__(self) -> str:
@@ -46,18 +46,20 @@ class Secret:
                 self._read(self._file)
             except OSError as error:
                 log.warning("secret.unreadable", file=str(self._file), reason=error.strerror)
-        return tuple(line for line in self._value.splitlines() if line)
+        return self._values
 
     def _read(self, file: Path) -> None:
         found = file.stat()
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
         if stamp == self._stamp:
             return
-        # Editors and `echo` end a file with a newline that nobody means as part of a secret.
-        value = file.read_bytes().rstrip(b"\r\n")
-        if value or not self._value:
-            self._value = value
+        self._values = _lines(file.read_bytes()) or self._values
         self._stamp = stamp
+
+
+def _lines(text: bytes) -> tuple[bytes, ...]:
+    """Editors and `echo` end a file with a newline that nobody means as part of a secret."""
+    return tuple(line for line in text.splitlines() if line)
 
 
 class SecretGate:

@@ -86,8 +86,10 @@ class _Wanted:
 
 @dataclass(slots=True)
 class _Outcome:
-    """What became of the pushes to one stream, as far as it has come."""
+    """What became of the pushes to one stream, as far as it has come. `recorded` is no news, and nothing to be done."""
 
+    recorded: list[_Wanted] = field(default_factory=list)
+    news: list[_Wanted] = field(default_factory=list)
     taken: list[tuple[Push, Effect]] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     unanswered: list[Unanswered] = field(default_factory=list)
@@ -131,29 +133,27 @@ class Intake:
         To deliver again after that is safe: what was stored is then unchanged.
         """
         ignored, refused = list(parsed.ignored), list(parsed.refused)
-        wanted: dict[StreamKey, list[_Wanted]] = defaultdict(list)
+        outcomes: dict[StreamKey, _Outcome] = defaultdict(_Outcome)
         for event in self._believable(origin, parsed.pushes, refused):
-            what = f"push of {event.repository}:{event.tag}"
             if why := origin.complaint(event):
-                refused.append(Remark(what, why))
+                refused.append(Remark(_what(event), why))
                 continue
             source = _source(origin, event)
             targets, remark = self._targets(origin, event, source)
             if remark:
                 refused.append(remark)
             elif not targets:
-                ignored.append(Remark(what, f"no ImageStream takes images from {source}"))
+                ignored.append(Remark(_what(event), f"no ImageStream takes images from {source}"))
             for target in targets:
-                wanted[target.stream].append(_Wanted(event, source, target))
-        outcomes = {key: _Outcome() for key in wanted}
-        news = {key: self._news(each, arrival, outcomes[key]) for key, each in wanted.items()}
-        if any(news.values()):
+                wanted, outcome = _Wanted(event, source, target), outcomes[target.stream]
+                (outcome.recorded if self._is_recorded(wanted, arrival) else outcome.news).append(wanted)
+        if any(outcome.news for outcome in outcomes.values()):
             seconds = _ASK_SHARE * patience_seconds
             async with Questions(self._inquiry, self._lasting, self._state, self._missed, seconds=seconds) as questions:
                 verification = Verification(
                     questions, self._state, self._overdue, asks=origin.verify, believes=origin.believes_unverified
                 )
-                works = (self._take_for(key, new, verification, arrival, outcomes[key]) for key, new in news.items())
+                works = (self._take_for(key, verification, arrival, outcome) for key, outcome in outcomes.items())
                 for bug in await _all(works):
                     if bug is not None:  # it goes before "come again": it must be seen
                         raise bug
@@ -163,7 +163,8 @@ class Intake:
         failures: list[Deferred] = []
         for key, outcome in outcomes.items():
             if origin.verify:
-                self._announce(wanted[key], outcome)
+                self._announce(outcome)
+            unchanged += [Moved(key, each.target.tag, each.event.digest or "") for each in outcome.recorded]
             for push, effect in outcome.taken:
                 # What waits at a held tag, or came late, is stored; it has moved nothing.
                 (moved if effect is Effect.MOVED else unchanged).append(Moved(key, push.tag, push.digest))
@@ -187,27 +188,16 @@ class Intake:
             refused.append(Remark(f"{len(events) - _MOST_UNPROVEN} pushes more", why))
         return [replace(event, digest=None, timestamp=None) for event in events[:_MOST_UNPROVEN]]
 
-    def _news(self, wanted: Sequence[_Wanted], arrival: Arrival, outcome: _Outcome) -> Sequence[_Wanted]:
-        """Which pushes of one stream are news; the others are noted in the outcome."""
-        news = []
-        for each in wanted:
-            if push := self._recorded(each, arrival):
-                outcome.taken.append((push, Effect.UNCHANGED))
-            else:
-                news.append(each)
-        return news
-
     async def _take_for(
         self,
         key: StreamKey,
-        news: Sequence[_Wanted],
         verification: Verification,
         arrival: Arrival,
         outcome: _Outcome,
     ) -> None:
-        """Store one stream's pushes, each once its registry has said enough about it."""
-        found = await self._sorted(outcome, (self._push(verification, each, arrival) for each in news))
-        create = any(each.target.create for each in news)
+        """Store one stream's news, each once its registry has said enough about it."""
+        found = await self._sorted(outcome, (self._push(verification, each, arrival) for each in outcome.news))
+        create = any(each.target.create for each in outcome.news)
         for turn in range(_TURNS):
             # A stream that is to be made is made even for pushes that are given up: only then is it asked for.
             if not (found or (create and outcome.unanswered and turn == 0)):
@@ -248,17 +238,19 @@ class Intake:
                     raise answer
         return pushes_
 
-    def _recorded(self, wanted: _Wanted, arrival: Arrival) -> Push | None:
-        """The push, if the stream holds just that already: then nobody need be asked, though what we know may be old.
+    def _is_recorded(self, wanted: _Wanted, arrival: Arrival) -> bool:
+        """Whether the stream holds just that already: then nobody need be asked, though what we know may be old.
 
-        Senders repeat themselves, and tell each replica: most of what comes is this.
+        Senders repeat themselves, and tell each replica: most of what comes is this, and nearly all of it is at a head.
         """
-        stream = self._state.streams.get(wanted.target.stream)
-        if stream is None or wanted.event.digest is None or wanted.event.timestamp is None:
-            return None
-        push = _named(wanted, wanted.event.digest, arrival)
-        is_known = pushes.is_recorded(stream, push) and pushes.take(stream, push, limit=self._limit)[0] is stream
-        return push if is_known else None
+        event, target = wanted.event, wanted.target
+        stream = self._state.streams.get(target.stream)
+        if stream is None or event.digest is None or event.timestamp is None:
+            return False
+        if pushes.is_head(stream, target.tag, (f"{target.name}@{event.digest}", event.digest), _pushed(event, arrival)):
+            return True
+        push = _named(wanted, event.digest, arrival)
+        return pushes.is_recorded(stream, push) and pushes.take(stream, push, limit=self._limit)[0] is stream
 
     async def _push(self, verification: Verification, wanted: _Wanted, arrival: Arrival) -> Push | Refused | Unanswered:
         """What is to be stored for one tag, checked by what is known of its stream."""
@@ -280,14 +272,15 @@ class Intake:
 
         return change
 
-    def _announce(self, wanted: Sequence[_Wanted], outcome: _Outcome) -> None:
+    def _announce(self, outcome: _Outcome) -> None:
         """Have tags looked up in a moment. Of what was not taken only so many: anybody can make up names.
 
         What is given up is always among them; so much is not given up at once.
         """
-        taken = {push.source: push.followed for push, _ in outcome.taken}
+        taken = {each.source: each.event.digest or "" for each in outcome.recorded}
+        taken |= {push.source: push.followed for push, _ in outcome.taken}
         given_up = {each.source for each in outcome.unanswered}
-        for each in wanted:
+        for each in (*outcome.recorded, *outcome.news):
             if each.source in taken or each.source in given_up or self._untaken.add(each.source):
                 self._importer.announced(each.source, taken.get(each.source) or each.event.digest or "")
 
@@ -306,7 +299,7 @@ class Intake:
         if origin.integrated:
             own = origin.own_stream(event, self._namespaces)
             if isinstance(own, str):
-                remark = Remark(f"push of {event.repository}:{event.tag}", own)
+                remark = Remark(_what(event), own)
             else:
                 place = own, event.tag
                 known = targets.get(place)
@@ -317,6 +310,8 @@ class Intake:
 
     def _tell_refused(self, key: StreamKey, outcome: _Outcome) -> list[Remark]:
         """Tell the stream's people, and return what the sender is told."""
+        if not (outcome.refused or outcome.unstored):
+            return []
         told = {refused.message: refused.why for refused in outcome.refused}
         if outcome.unstored:
             told[outcome.unstored.reason] = outcome.unstored.reason
@@ -358,6 +353,11 @@ async def _all(works: Iterable[Awaitable[T]]) -> Sequence[T | BaseException]:
             for _ in range(min(_AT_ONCE, len(found))):
                 workers.create_task(work())
     return answers
+
+
+def _what(event: PushEvent) -> str:
+    """What a remark is about."""
+    return f"push of {event.repository}:{event.tag}"
 
 
 def _is_open(effect: Effect) -> bool:

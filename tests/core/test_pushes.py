@@ -283,6 +283,31 @@ class TestAsGoodAsAnImport:
 
 
 @pytest.mark.parametrize(
+    ("found", "pushed", "is_head"),
+    [
+        pytest.param(stream(item("a", 5)), push("a", 5), True, id="the same hook again"),
+        pytest.param(stream(item("a", 5), spec_tag=HELD_TAG), push("a", 5), True, id="held where it is"),
+        pytest.param(stream(), push("a", 5), False, id="nothing yet"),
+        pytest.param(stream(item("a", 5)), push("a", 6), False, id="pushed again"),
+        pytest.param(stream(item("a")), push("a"), False, id="nobody knows when"),
+        pytest.param(stream(item("a", 5)), push("b", 5), False, id="another image"),
+        pytest.param(stream(item("a", 5)), push("a", 5, name="r.io/other"), False, id="another repository"),
+        pytest.param(stream(item("a", 5), generation=3), push("a", 5), False, id="asked for again since"),
+        pytest.param(stream(item("b", 6), item("a", 5)), push("a", 5), False, id="behind the head"),
+        pytest.param(stream(item("a", 5), waiting=[item("b", 6)]), push("a", 5), False, id="another waits"),
+    ],
+)
+def test_what_the_head_alone_tells_of_a_push_the_rules_say_too(found: Stream, pushed: Push, is_head: bool) -> None:
+    place = f"{pushed.name}@{pushed.digest}", pushed.digest
+    assert pushes.is_head(found, pushed.tag, place, pushed.pushed) is is_head
+    if is_head:
+        assert pushes.is_recorded(found, pushed)
+        after, effect = pushes.take(found, pushed, limit=10)
+        assert after is found
+        assert effect is Effect.UNCHANGED
+
+
+@pytest.mark.parametrize(
     ("moment", "text"),
     [
         pytest.param(None, "", id="none"),

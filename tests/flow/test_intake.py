@@ -190,6 +190,27 @@ async def test_what_is_recorded_already_needs_no_cluster(
             await world.take(*pushed)
 
 
+async def test_what_is_recorded_behind_the_head_needs_no_cluster_either(world: World) -> None:
+    world.put(stream())
+    await world.take(push(letter="a", second=1))
+    await world.take(push(letter="b", second=2))
+    world.cluster.read_error = ClusterUnavailable("down")
+    world.cluster.fault = lambda _verb, _key: Outcome(End.UNREACHABLE, message="down")
+    assert (await world.take(push(letter="a", second=1))).outcome == "unchanged"
+
+
+async def test_what_is_recorded_is_told_beside_what_moves_and_both_are_looked_up(world: World) -> None:
+    world.put(stream())
+    await world.take(push(second=1))
+    world.announcements.heard.clear()
+    receipt = await world.take(push(tag="v1", letter="b", second=2), push(second=1))
+    assert (tags(receipt.moved), tags(receipt.unchanged)) == (["shop/web:v1"], ["shop/web:latest"])
+    assert sorted(world.announcements.heard) == [
+        ("r.example/shop/web:latest", digest("a")),
+        ("r.example/shop/web:v1", digest("b")),
+    ]
+
+
 async def test_what_is_recorded_moves_nothing_back_where_our_view_is_behind(world: World) -> None:
     world.put(stream())
     await world.take(push(letter="a", second=1))

@@ -55,6 +55,7 @@ JSON: Final = "application/json"
 _PATH = "/hooks/"
 _PROCESS: Final = uuid.uuid4().hex[:20]  # and a number make a delivery's id, which is nothing to be guessed
 _ORIGIN = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
+_NO_PLACE: Final = contextlib.nullcontext()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -120,7 +121,7 @@ class Hooks:
         self._in_flight = 0
         self._empty = asyncio.Event()
         self._empty.set()
-        clock = asyncio.get_running_loop().time
+        self._clock = clock = asyncio.get_running_loop().time
         self._sources = Sources(proxies)
         self._refused = Refused(limits, clock)
         self._deliveries = Places("deliveries", limits.deliveries, limits.deliveries_per_hook)
@@ -152,8 +153,7 @@ class Hooks:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._connections is not None:
             self._connections.spoke(request.protocol)
-        loop = asyncio.get_running_loop()
-        arrival = Arrival(f"{_PROCESS}{next(self._numbers):012x}", loop.time(), datetime.now(UTC))
+        arrival = Arrival(f"{_PROCESS}{next(self._numbers):012x}", self._clock(), datetime.now(UTC))
         hook = self._hooks.get(_name(request))
         # A stranger's words become no metric label and no log field.
         label = hook.name if hook else "unknown"
@@ -167,7 +167,7 @@ class Hooks:
             self._in_flight -= 1
             if not self._in_flight:
                 self._empty.set()
-        self._meter.hook_answered(label, outcome, loop.time() - arrival.received)
+        self._meter.hook_answered(label, outcome, self._clock() - arrival.received)
         return response
 
     async def _outcome(self, visit: _Visit) -> _Answer:
@@ -243,7 +243,7 @@ class Hooks:
         else:
             delivery = await self._read_of_a_stranger(visit, hook, headers, query)
         is_large = delivery is None and (request.content_length or 0) > LARGEST_BODY
-        with self._deliveries.taken(visit.label), self._large.taken() if is_large else contextlib.nullcontext():
+        with self._deliveries.taken(visit.label), self._large.taken() if is_large else _NO_PLACE:
             if delivery is None:
                 most = LARGEST_PROVEN_BODY if is_large else LARGEST_BODY
                 delivery = Delivery(headers, query, await bodies.read(request, self._limits, most=most))
@@ -317,7 +317,7 @@ class Hooks:
             unanswered=len(receipt.unanswered),
             # Most senders show nobody the answer.
             **({"why": receipt.ignored[0].why} if outcome == "ignored" and receipt.ignored else {}),
-            seconds=round(asyncio.get_running_loop().time() - visit.arrival.received, 4),
+            seconds=round(self._clock() - visit.arrival.received, 4),
         )
 
     def _source(self, visit: _Visit) -> str:

@@ -141,45 +141,45 @@ class Places:
     def __init__(self, what: str, *most: int) -> None:
         self._what = what
         self._most = most
-        self._taken: Counter[tuple[str, ...]] = Counter()
+        self._taken: dict[tuple[str, ...], int] = {}  # no Counter, whose zeros and deletions cost more than all this
 
-    def enter(self, *names: str) -> None:
-        """Take a place: for the hook, or for the hook and the source. Raises Limited if there is none."""
-        wanted = [names[:depth] for depth in range(len(self._most))]
-        for key, most in zip(wanted, self._most, strict=True):
-            if self._taken[key] >= most:
+    def taken(self, *names: str) -> _Place:
+        """Have a place for the hook, or for the hook and the source, as a context manager.
+
+        Raises Limited if there is none.
+        """
+        return _Place(self, [names[:depth] for depth in range(len(self._most))])
+
+    def enter(self, keys: Sequence[tuple[str, ...]]) -> None:
+        for key, most in zip(keys, self._most, strict=True):
+            if self._taken.get(key, 0) >= most:
                 where = ("in all", "at this hook", "from your address at this hook")[len(key)]
                 reason = f"{most} {self._what} are under way {where} already; come again"
                 raise Limited(reason, retry_after_seconds=_BUSY_SECONDS)
-        for key in wanted:
-            self._taken[key] += 1
+        for key in keys:
+            self._taken[key] = self._taken.get(key, 0) + 1
 
-    def taken(self, *names: str) -> _Place:
-        """Have a place, as a context manager. Raises Limited if there is none."""
-        return _Place(self, names)
-
-    def leave(self, *names: str) -> None:
-        for depth in range(len(self._most)):
-            key = names[:depth]
-            self._taken[key] -= 1
-            if not self._taken[key]:
-                del self._taken[key]
+    def leave(self, keys: Sequence[tuple[str, ...]]) -> None:
+        for key in keys:
+            left = self._taken.pop(key) - 1
+            if left:
+                self._taken[key] = left
 
 
 class _Place:
     """One that is had. (A generator would cost a hook more than the rest of its limits.)"""
 
-    __slots__ = ("_names", "_places")
+    __slots__ = ("_keys", "_places")
 
-    def __init__(self, places: Places, names: tuple[str, ...]) -> None:
+    def __init__(self, places: Places, keys: Sequence[tuple[str, ...]]) -> None:
         self._places = places
-        self._names = names
+        self._keys = keys
 
     def __enter__(self) -> None:
-        self._places.enter(*self._names)
+        self._places.enter(self._keys)
 
     def __exit__(self, *_: object) -> None:
-        self._places.leave(*self._names)
+        self._places.leave(self._keys)
 
 
 class RefusalLog:
