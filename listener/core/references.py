@@ -62,6 +62,8 @@ class Reference:
             if "/" not in repository:
                 repository = f"library/{repository}"
         tag = self.tag or (None if self.digest else "latest")
+        if (registry, repository, tag) == (self.registry, self.repository, self.tag):
+            return self
         return Reference(registry, repository, tag, self.digest)
 
 

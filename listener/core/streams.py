@@ -191,7 +191,10 @@ class Stream:
 
     def history(self, tag: str) -> TagHistory:
         """Return the status tag, an empty one if there is none."""
-        return next((history for history in self.tags if history.tag == tag), TagHistory(tag))
+        for history in self.tags:
+            if history.tag == tag:
+                return history
+        return TagHistory(tag)
 
     def with_history(self, history: TagHistory) -> Stream:
         """Return the stream with that status tag put in its place, sorted by tag."""

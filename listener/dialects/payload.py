@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+import msgspec
+
 from listener.core import events, references
 from listener.core.events import Delivery, Parsed, PushEvent, Remark
 from listener.errors import MalformedDelivery
@@ -81,7 +83,7 @@ def decoded(delivery: Delivery, expected: str) -> Any:
 def unpacked(raw: bytes | str, name: str) -> Any:
     """Return the JSON in a text, which may stand in JSON itself. Raises `Unusable`, which begins with the `name`."""
     try:
-        found = json.loads(raw)
+        found = _loaded(raw)
     except RecursionError:
         raise Unusable(f"{name} is nested too deeply") from None
     except ValueError as error:
@@ -247,6 +249,14 @@ def unix_time(found: object) -> datetime | None:
         return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _loaded(raw: bytes | str) -> Any:
+    """The quicker parser refuses more, such as NaN, other encodings and lone surrogates; what it reads is the same."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, ValueError):
+        return json.loads(raw)
 
 
 def _may_be_deep(raw: bytes | str) -> bool:
