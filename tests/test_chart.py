@@ -30,6 +30,8 @@ ROLLOUT = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "podSpecPath
 
 Rendered = dict[tuple[str, str], dict[str, Any]]
 
+RIGHTS = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
+
 STREAMS = ("image.openshift.io", "imagestreams")
 STREAM_STATUS = ("image.openshift.io", "imagestreams/status")
 FOLLOW = {"get", "list", "watch", "patch"}
@@ -93,13 +95,16 @@ async def test_the_default_installs_the_service_and_nothing_else(helm: Path, tmp
         ("ServiceAccount", NAME),
         ("ClusterRole", f"here-{NAME}"),
         ("ClusterRoleBinding", f"here-{NAME}"),
+        ("Role", f"{NAME}-leader"),
+        ("RoleBinding", f"{NAME}-leader"),
         ("ConfigMap", NAME),
         ("Deployment", NAME),
+        ("PodDisruptionBudget", NAME),
         ("Service", NAME),
         ("Service", f"{NAME}-monitoring"),
     }
     assert rights_of(rendered) == LEAST_RIGHTS
-    assert settings_of(rendered) == settings.Settings()
+    assert settings_of(rendered) == settings.Settings(leader_election=settings.LeaderElection(lease=NAME))
 
 
 async def test_the_definition_is_the_one_that_the_sandbox_serves(helm: Path, tmp_path: Path) -> None:
@@ -122,12 +127,6 @@ async def test_the_pod_may_do_nothing_to_its_node(helm: Path, tmp_path: Path) ->
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-
-
-async def test_one_pod_is_gone_before_the_next_one_comes(helm: Path, tmp_path: Path) -> None:
-    deployment = (await render(helm, tmp_path, {}))["Deployment", NAME]
-    assert deployment["spec"]["replicas"] == 1
-    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
 
 
 async def test_no_way_from_outside_leads_to_the_monitoring_port(helm: Path, tmp_path: Path) -> None:
@@ -281,7 +280,8 @@ async def test_the_proxies_in_front_of_the_hooks_are_known_to_the_service(helm: 
 
 async def test_named_namespaces_are_all_that_the_rights_reach(helm: Path, tmp_path: Path) -> None:
     text = await _template(helm, tmp_path, {"settings": {"namespaces": ["shop", "bank"]}})
-    bindings = [found for found in yaml.safe_load_all(text) if found and found["kind"].endswith("Binding")]
+    objects = [found for found in yaml.safe_load_all(text) if found and found["kind"].endswith("Binding")]
+    bindings = [found for found in objects if found["roleRef"]["kind"] == "ClusterRole"]
     assert {(found["kind"], found["metadata"]["namespace"]) for found in bindings} == {
         ("RoleBinding", "shop"),
         ("RoleBinding", "bank"),
@@ -295,7 +295,7 @@ async def test_named_namespaces_are_all_that_the_rights_reach(helm: Path, tmp_pa
     ("values", "gone"),
     [
         pytest.param({"crd": {"install": False}}, {"CustomResourceDefinition"}, id="definition"),
-        pytest.param({"rbac": {"create": False}}, {"ClusterRole", "ClusterRoleBinding"}, id="rights"),
+        pytest.param({"rbac": {"create": False}}, RIGHTS, id="rights"),
         pytest.param({"serviceAccount": {"create": False}}, {"ServiceAccount"}, id="account"),
     ],
 )
@@ -330,7 +330,7 @@ async def test_a_digest_pins_the_image(helm: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "place"),
     [
-        pytest.param({"replicas": 2}, "replicas", id="an unknown value"),
+        pytest.param({"replica": 2}, "replica", id="an unknown value"),
         pytest.param({"settings": {"fanout": {}}}, "fanout", id="an unknown setting"),
         pytest.param({"settings": {"history": {"limit": 0}}}, "/settings/history/limit", id="no history"),
         pytest.param({"settings": {"fanOut": {"maxInFlight": 251}}}, "/settings/fanOut/maxInFlight", id="too many"),

@@ -158,3 +158,31 @@ webhook: {{ include "listener.clusterName" . }}
 {{- end -}}
 {{- uniq $roots | toYaml -}}
 {{- end -}}
+
+{{/* Where registries find the hooks, for NOTES: each way that is on, the outermost first. */}}
+{{- define "listener.hookUrls" -}}
+{{- $urls := list -}}
+{{- with .Values.ingress -}}
+{{- if .enabled -}}
+{{- $scheme := ternary "https" "http" (not (empty .tls)) -}}
+{{- range .hosts | default (list "HOST-OF-THE-INGRESS") -}}
+{{- $urls = append $urls (printf "%s://%s/hooks" $scheme .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.httpRoute -}}
+{{- if .enabled -}}
+{{- range .hostnames | default (list "HOST-OF-THE-GATEWAY") -}}
+{{- $urls = append $urls (printf "https://%s/hooks" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $name := include "listener.fullname" . -}}
+{{- if eq .Values.service.type "LoadBalancer" -}}
+{{- $urls = append $urls (printf "http://ADDRESS:%v/hooks" .Values.service.port) -}}
+{{- else if eq .Values.service.type "NodePort" -}}
+{{- $urls = append $urls "http://NODE:PORT/hooks" -}}
+{{- end -}}
+{{- $urls = append $urls (printf "http://%s.%s.svc:%v/hooks" $name .Release.Namespace .Values.service.port) -}}
+{{- toYaml $urls -}}
+{{- end -}}
