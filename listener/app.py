@@ -36,7 +36,7 @@ from listener.edges.registry import HostSettings, Registries
 from listener.edges.secrets import Secret, SecretGate
 from listener.edges.web import Address, Gate, Hook, Hooks, Server, monitoring_app
 from listener.errors import ClusterUnavailable, SettingsError
-from listener.flow.bookkeeper import Bookkeeper
+from listener.flow.bookkeeper import Bookkeeper, Cause
 from listener.flow.certificates import FileKeeper, Keeper
 from listener.flow.fanout import FanOut
 from listener.flow.importer import Importer, Known
@@ -60,6 +60,8 @@ log = structlog.get_logger()
 _DRAIN_HOOKS_SECONDS = 8
 _DRAIN_PATCHES_SECONDS = 15
 _RECORD_SECONDS = 2
+# A patch that takes longer may well be stored when another replica leads: it fits only what it was made for.
+_HAND_OVER_SECONDS = 3
 # What hooks ask has connections and a pace of its own: their senders wait, and would wait behind all imports. The pace
 # is the registry's, which tells of each push once.
 _HOOK_PACE = PerHost(rate=200, burst=200)
@@ -88,14 +90,14 @@ class Service:
         self.monitoring_port = 0
         self.admission_port = 0
         self._metrics = Metrics()
-        self._state = State()
+        self._leadership = _leadership(settings, cluster)
+        term = self._leadership or Endless()
+        self._state = State(term)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._draining = False
 
-        self._leadership = _leadership(settings, cluster)
-        term = self._leadership or Endless()
-        self._recorder = Recorder(cluster, self._state.queue, self._metrics, _now)
+        self._recorder = Recorder(cluster, self._state.queue, self._metrics, _now, term=term)
         self._registries = _registries(settings)
         self._signers: Fetching | None = None  # and what it fetches for
         self._signed: list[OidcGate | SnsGate] = []
@@ -187,6 +189,12 @@ class Service:
             "monitoring": Server(monitoring_app(self, self._metrics.expose, metrics.CONTENT_TYPE)),
         }
         self._watch_gauges(term)
+        self._metrics.start_at_zero(
+            registries=[registry.name for registry in settings.registries],
+            kinds=[kind.label for kind in self._kinds],
+            causes=Cause,
+            lookup=settings.lookup.enabled,
+        )
         self._lookup = self._look_names_up(cluster) if settings.lookup.enabled else None
 
     async def __aenter__(self) -> Self:
@@ -248,9 +256,9 @@ class Service:
         if self._lookup:
             self._lookup.door.close()
         log.info("listener.draining", workloads=len(self._state.queue))
-        if self._leadership:
-            await self._hand_over(self._leadership)
-        drained = await _within(_DRAIN_HOOKS_SECONDS, self._hooks.drained())
+        drained, _ = await asyncio.gather(
+            _within(_DRAIN_HOOKS_SECONDS, self._hooks.drained()), self._hand_over(self._leadership)
+        )
         if not self._leadership:
             self._state.rounds.flush()
             drained &= await _within(_DRAIN_PATCHES_SECONDS, self._state.queue.idle())
@@ -266,10 +274,12 @@ class Service:
             "listener.stopped", drained=drained, workloads_left=len(self._state.queue), events_left=len(self._recorder)
         )
 
-    async def _hand_over(self, leadership: Leadership) -> None:
+    async def _hand_over(self, leadership: Leadership | None) -> None:
         """End what is under way, and let another replica go on at once: all that waits it knows too."""
+        if leadership is None:
+            return
         leadership.resign()
-        await _within(_DRAIN_PATCHES_SECONDS, self._state.queue.settled())
+        await _within(_HAND_OVER_SECONDS, self._state.queue.settled())
         await _within(_RECORD_SECONDS, self._ledger.flush())
         if self._election:
             self._election.cancel()
@@ -424,7 +434,7 @@ class Service:
             "kind",
             lambda: self._by_kind(state.contests.counts()),
         )
-        watch("listener_queue_depth", "What waits or is being worked on.", "queue", self._queue_depths)
+        watch("listener_queue_depth", "What waits or is being worked on.", "queue", lambda: self._queue_depths(term))
         watch(
             "listener_watch_age_seconds",
             "Time since the API server's last sign of life.",
@@ -443,10 +453,11 @@ class Service:
         """Zeros too: a gauge that vanishes looks like a target that vanished."""
         return {kind.label: found.get(kind.label, 0) for kind in self._kinds}
 
-    def _queue_depths(self) -> Mapping[str, float]:
+    def _queue_depths(self, term: Term) -> Mapping[str, float]:
+        """Who does not lead works on nothing of the first two: what it knows of there is another's work."""
         return {
-            "workloads": len(self._state.queue),
-            "streams": len(self._state.stream_queue),
+            "workloads": len(self._state.queue) if term.is_on else 0,
+            "streams": len(self._state.stream_queue) if term.is_on else 0,
             "imports": len(self._importer),
             "events": len(self._recorder),
         }

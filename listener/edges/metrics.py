@@ -13,6 +13,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from listener.core.admission import Outcome
+from listener.core.outcomes import End
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 # A second series for each counter, with the time of its birth, which no query of ours needs.
@@ -22,6 +25,14 @@ _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _AT_ONCE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 2.5)
 _ROLLOUT = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+# What becomes of any request, and of one to the hook of a registry.
+_REQUESTS = ("malformed", "limited", "unavailable", "error")
+_DELIVERIES = (
+    *("moved", "unchanged", "ignored", "refused", "unanswered", "handshake"),
+    *("unauthenticated", "not_posted", "incomplete", "too_large", *_REQUESTS),
+)
+_IMPORTS = ("moved", "unchanged", "failed")
 
 
 class Metrics:
@@ -100,6 +111,30 @@ class Metrics:
             registry=registry,
         )
         self._lookups_of = cache(self._lookups.labels)
+
+    def start_at_zero(
+        self, *, registries: Iterable[str], kinds: Iterable[str], causes: Iterable[str], lookup: bool
+    ) -> None:
+        """Show every counter that may count. To Prometheus one that comes into being with its first count has not
+        risen, so that no alert would see the first of anything.
+        """
+        for registry in registries:
+            for outcome in _DELIVERIES:
+                self._hooks_of(registry, outcome)
+            for outcome in _IMPORTS:
+                self._imports.labels(registry, outcome)
+            self._missed.labels(registry)
+        for outcome in ("unknown", *_REQUESTS):
+            self._hooks_of("unknown", outcome)
+        for outcome in _IMPORTS:
+            self._imports.labels("other", outcome)
+        for cause in causes:
+            self._moves.labels(cause)
+        for kind in kinds:
+            for end in End:
+                self._patches_of(kind, end)
+        for found in Outcome if lookup else ():
+            self._lookups_of(found)
 
     def expose(self) -> bytes:
         """The text that Prometheus scrapes."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from listener.core import contests
@@ -49,6 +49,13 @@ class Contests:
         self._found.pop(key, None)
         self._sent.pop(key, None)
         self._left.pop(key, None)
+
+    def clear(self) -> Collection[WorkloadKey]:
+        """Forget all, and return whose: another replica goes on, and has to lose as often as after a restart."""
+        keys = tuple(self._found)
+        for found in (self._found, self._sent, self._left):
+            found.clear()
+        return keys
 
     def lost(self, key: WorkloadKey) -> Mapping[str, Contest]:
         """The containers that are left to the other side, as long as their tags do not move."""

@@ -144,6 +144,18 @@ class FanOut:
         async with asyncio.TaskGroup() as workers:
             for number in range(self._workers):
                 workers.create_task(self._work(), name=f"fan-out {number}")
+            workers.create_task(self._forget_terms(), name="fan-out terms")
+
+    async def _forget_terms(self) -> None:
+        """Another replica has acted since: what we knew of our own doing is worth nothing any more."""
+        while True:
+            await self._term.begun()
+            await self._term.ended()
+            again = {*self._backoffs, *self._told, *self._state.contests.clear()}
+            for known in (self._backoffs, self._told, self._built):
+                known.clear()
+            for key in sorted(again):  # for the next term, should there be one
+                self._state.queue.add(key, key.namespace)
 
     def invalid(self) -> Mapping[str, int]:
         """How many workloads of each kind have a trigger that cannot be followed."""

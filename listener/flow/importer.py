@@ -112,6 +112,17 @@ class _Watched:
     last_answer: str = ""
     unannounced: str = ""
     backoff: Backoff | None = None
+    pushed: str | None = None
+    """When the newest image that we saw was pushed; None until we saw one."""
+
+    def announced(self, digest: str) -> None:
+        """A hook spoke of it. "" is an unknown digest."""
+        self.pace = self.pace.announced()
+        self.announced_at = asyncio.get_running_loop().time()
+        self.announced_digest = digest
+        self.last_answer = ""
+        if digest in ("", self.unannounced):
+            self.unannounced = ""
 
     @property
     def is_announced(self) -> bool:
@@ -180,6 +191,8 @@ class Importer:
             if source is None:
                 continue
             known = histories.get(spec_tag.name) or TagHistory(spec_tag.name)
+            if watched := self._sources.get(source):
+                self._hear_elsewhere(watched, known)
             failure = imports.failure(known)
             if imports.wants_import(spec_tag, known):
                 self._queue.add(source)
@@ -191,13 +204,20 @@ class Importer:
     def announced(self, source: Source, digest: str) -> None:
         """A hook spoke of a source: see in a moment where the registry has put the tag. "" is an unknown digest."""
         watched = self._sources.setdefault(source, _Watched())
-        watched.pace = watched.pace.announced()
-        watched.announced_at = asyncio.get_running_loop().time()
-        watched.announced_digest = digest
-        watched.last_answer = ""
-        if digest in ("", watched.unannounced):
-            watched.unannounced = ""
+        watched.announced(digest)
         self._queue.add_after(source, _CONFIRM_SECONDS)
+
+    @staticmethod
+    def _hear_elsewhere(watched: _Watched, known: TagHistory) -> None:
+        """Take a push that another replica stored as a hook of ours: that one asks, and we know of it."""
+        newest = known.newest
+        if newest is None:
+            return
+        digest = known.resolved.followed if known.resolved else newest.image
+        is_news = watched.pushed is not None and newest.pushed > watched.pushed
+        watched.pushed = newest.pushed
+        if is_news and digest != watched.announced_digest:
+            watched.announced(digest)
 
     # When
 

@@ -110,6 +110,9 @@ class Leadership:
         self._until = float("-inf")  # the end of the term, unless it is renewed
         self._resigns = False
         self._leads = False  # as far as it was told
+        self._is_doubtful = False  # whether the Lease must be read, for a watch may tell of what is long over
+        self._is_writing = False  # or has written, and knows of no answer
+        self._timer: asyncio.TimerHandle | None = None
         self._begun = asyncio.Event()
         self._ended = asyncio.Event()
         self._seen = asyncio.Event()
@@ -139,17 +142,25 @@ class Leadership:
         self._resigns = True
 
     async def release(self) -> None:
-        """End the term, and let the next one begin at once. Nothing may be under way any more; end `run` before."""
-        was_ours = self.may_write()
-        self._until = float("-inf")
-        for _ in range(2):  # a renewal may have been stored whose answer nobody waited for
-            if not was_ours or self._sight is None or self._sight.lease.holder != self._identity:
+        """End the term, and let the next one begin at once. End `run` before, and see that no patch is under way."""
+        may_be_ours = self.may_write() or self._is_writing
+        self._leads = False
+        self._lose("")
+        if may_be_ours:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RELEASE_SECONDS):
+                    await self._give_up()
+
+    async def _give_up(self) -> None:
+        is_sure = not self._is_writing
+        while is_sure or await self._read():
+            if self._sight is None or self._sight.lease.holder != self._identity:
                 return
             outcome = await self._try(self._store.store_lease, leases.released(self._sight.lease, self._now()))
             if outcome.end is not End.STALE:
                 log.info("leader.released", lease=self._name, is_stored=outcome.end is End.APPLIED)
                 return
-            await self._read()
+            is_sure = False
 
     # What is seen of the Lease: a Sink
 
@@ -160,15 +171,19 @@ class Leadership:
         self._see(lease)
 
     def discard(self, _: LeaseKey) -> None:
-        """Somebody deleted it. Who held it may not know yet: it is left the same time as one that is not renewed."""
-        if self._sight is None or not self._sight.lease.resource_version:
-            return
-        self._lose("its Lease was deleted")
-        self._sight = Sight(replace(self._sight.lease, resource_version=""), self._clock())
+        self._is_doubtful = True
         self._seen.set()
 
     def known(self, _: str | None) -> Iterable[LeaseKey]:
         return (self.key,) if self._sight and self._sight.lease.resource_version else ()
+
+    def _miss(self) -> None:
+        """Somebody deleted it. Who held it may not know yet: it is left the same time as one that is not renewed."""
+        if self._sight is None:
+            self._sight = Sight(Lease(*self.key), self._clock())
+        elif self._sight.lease.resource_version:
+            self._lose("its Lease was deleted")
+            self._sight = Sight(replace(self._sight.lease, resource_version=""), self._clock())
 
     def _see(self, lease: Lease) -> None:
         now = self._clock()
@@ -189,12 +204,10 @@ class Leadership:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._seen.wait()
-            if not self.may_write():
-                self._lose(f"its Lease could not be renewed for {leases.HELD_SECONDS:g} s")
 
     async def _step(self) -> float:
         """Do what is due, and tell when to come again, unless something is seen before."""
-        if self._sight is None:
+        if self._sight is None or self._is_doubtful:
             if not await self._read():
                 return _RETRY_SECONDS
             assert self._sight is not None  # noqa: S101 - it was read
@@ -212,17 +225,19 @@ class Leadership:
 
     async def _write(self, lease: Lease) -> float:
         sent = self._clock()
+        self._is_writing = True
         outcome = await self._try(
             self._store.store_lease if lease.resource_version else self._store.create_lease, lease
         )
+        self._is_writing = outcome.end is End.UNREACHABLE
         match outcome.end:
             case End.APPLIED if outcome.stored:
                 self._hold(outcome.stored, sent)
                 return leases.RENEW_SECONDS
             case End.STALE:
                 return 0 if await self._read() else _RETRY_SECONDS
-            case End.GONE:
-                self.discard(self.key)
+            case End.GONE if lease.resource_version:
+                self._miss()
                 return 0
         self._complain(outcome.message, hint=_RIGHTS if outcome.may_pass else "")
         return _RETRY_SECONDS
@@ -239,12 +254,11 @@ class Leadership:
             is_refused = isinstance(error, ClusterRefused) and error.status in (401, 403)
             self._complain(str(error), hint=_RIGHTS if is_refused else "")
             return False
-        if found is not None:
-            self._see(found)
-        elif self._sight is None:
-            self._sight = Sight(Lease(*self.key), self._clock())
+        self._is_doubtful = False
+        if found is None:
+            self._miss()
         else:
-            self.discard(self.key)
+            self._see(found)
         return True
 
     async def _try(self, write: Callable[[Lease], Awaitable[Outcome[Lease]]], lease: Lease) -> Outcome[Lease]:
@@ -255,14 +269,28 @@ class Leadership:
             return Outcome(End.UNREACHABLE, message=f"no answer within {_TRY_SECONDS:g} s")
 
     def _hold(self, lease: Lease, sent: float) -> None:
+        if self._sight and versions.is_surely_older(lease.resource_version, self._sight.lease.resource_version):
+            return  # an answer that was long on its way: others have written since
         self._sight = Sight(lease, self._clock())
         self._until = sent + leases.HELD_SECONDS
+        self._watch_the_clock()
         self._told = ""
         self._begun.set()
         self._ended.clear()
         if not self._leads:
             self._leads = True
             log.info("leader.began", lease=self._name, holder=self._identity, transitions=lease.transitions)
+
+    def _watch_the_clock(self) -> None:
+        """Have the term's end told in time, whatever the election waits for."""
+        if self._timer:
+            self._timer.cancel()
+        if self.may_write():
+            seconds = self._until - self._clock()
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._watch_the_clock)
+        else:
+            self._timer = None
+            self._lose(f"its Lease could not be renewed for {leases.HELD_SECONDS:g} s")
 
     def _lose(self, why: str) -> None:
         self._until = float("-inf")

@@ -72,6 +72,14 @@ class KeyQueue(Generic[K]):
         self._sweep()
         self._arm()
 
+    def forget(self, key: K) -> None:
+        """Do without a look that was asked for, if it has not begun."""
+        self._due.pop(key, None)
+        for owner in self._waiting.pop(key, ()):
+            self._leave(owner, key)
+        if not self._waiting and not self._running:
+            self._idle.set()
+
     async def take(self) -> K:
         """Wait for a key. Whoever takes it must say `done`."""
         while not self._ready:

@@ -20,6 +20,7 @@ import structlog
 
 from listener.core.notices import Notice
 from listener.core.outcomes import End, Outcome
+from listener.flow.leadership import Endless, Term, during
 
 log = structlog.get_logger()
 
@@ -70,6 +71,7 @@ class Recorder:
         per_second: float = 10,
         queue_limit: int = 1000,
         remembered: int = 4000,
+        term: Term | None = None,
     ) -> None:
         self._store = store
         self._work = work
@@ -78,6 +80,7 @@ class Recorder:
         self._interval = 1 / per_second
         self._queue_limit = queue_limit
         self._remembered = remembered
+        self._term = term or Endless()
         self._pending: OrderedDict[Notice, _Pending] = OrderedDict()
         self._sent: OrderedDict[Notice, _Sent] = OrderedDict()
         self._arrived = asyncio.Event()
@@ -102,7 +105,8 @@ class Recorder:
     async def run(self) -> None:
         while True:
             await self._arrived.wait()
-            await self._work.idle()
+            if self._term.is_on:
+                await during(self._term, self._work.idle)
             notice, pending = self._pending.popitem(last=False)
             if not self._pending:
                 self._arrived.clear()

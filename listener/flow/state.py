@@ -17,6 +17,7 @@ from listener.core.receipts import Arrival
 from listener.core.streams import Resolved, Stream, StreamKey
 from listener.core.workloads import Workload, WorkloadKey
 from listener.flow.contests import Contests
+from listener.flow.leadership import Endless, Term
 from listener.flow.queue import KeyQueue
 from listener.flow.rounds import Rounds
 
@@ -37,7 +38,11 @@ class State:
     A workload is asked for by the stream that moved, or else by its namespace: those take turns.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, term: Term | None = None) -> None:
+        """While the term is not on nobody takes from the queues: there is no more in them than is there to be looked
+        at, and nothing is concluded from what another replica does.
+        """
+        self._term = term or Endless()
         self.streams = StreamIndex()
         self.workloads = WorkloadIndex()
         self.contests = Contests()
@@ -58,7 +63,10 @@ class State:
         for tag in news.moved:
             if self.resolve(stream.key, tag) is None:
                 self._arrivals.pop((stream.key, tag), None)
-            self.rounds.moved((stream.key, tag))
+            if self._term.is_on:
+                self.rounds.moved((stream.key, tag))
+            else:
+                self._ask_for((stream.key, tag))
             if self.observer and self._has_moved(before, stream, tag):
                 self.observer.tag_moved(stream.key, tag)
         self.stream_queue.add(stream.key)
@@ -70,6 +78,8 @@ class State:
         for tag in news.moved:
             self._arrivals.pop((key, tag), None)
         self._wake_streams(news)
+        if not self._term.is_on:
+            self.stream_queue.forget(key)
         if self.observer:
             self.observer.stream_gone(key)
 
@@ -77,7 +87,7 @@ class State:
         key = workload.key
         before = self.workloads.get(key)
         is_news = self.workloads.put(workload)
-        if before and is_news:
+        if before and is_news and self._term.is_on:
             self._compare(before, workload)
         if self.observer and workload.is_rolled_out and self.workloads.get(key) is workload:
             self.observer.rolled_out(workload)
@@ -103,7 +113,11 @@ class State:
         """Forget a workload. One more look at it lets others forget what they kept for it."""
         if self._knows(key):
             self.workloads.discard(key)
-            self.queue.add(key, key.namespace)
+            if self._term.is_on:
+                self.queue.add(key, key.namespace)
+            else:
+                self.queue.forget(key)
+                self.rounds.begun(key)
 
     def resolve(self, key: StreamKey, tag: str) -> Resolved | None:
         return self.streams.resolve(key, tag)

@@ -25,7 +25,7 @@ from tests.end_to_end.parts import Api, Listener, eventually, push_event, regist
 
 HOST = "registry.example.com"
 DIGESTS = [f"sha256:{number:064x}" for number in range(1, 5)]
-MANY = int(os.environ.get("LISTENER_FLEET", "300"))
+MANY = int(os.environ.get("LISTENER_FLEET", "120"))
 A_MOMENT = 5.0
 
 Strike = Callable[["Fleet", Listener], Awaitable[None]]

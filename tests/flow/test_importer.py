@@ -648,6 +648,24 @@ async def test_a_poll_may_be_faster_than_the_hook(world: World, lag: float, miss
     assert world.meter.missed == missed
 
 
+@pytest.mark.parametrize("pushed", ["2026-01-01T00:10:00.000000Z", ""], ids=["with its time", "nobody knows when"])
+async def test_a_push_that_another_replica_took_is_a_hook_that_was_not_missed(world: World, pushed: str) -> None:
+    """The poll is faster than the hook, and the hook comes to the other one. (Without a time nobody can tell.)"""
+    world.registry.put("a")
+    async with world.running():
+        world.put(importing(scheduled=True))
+        await asyncio.sleep(1)
+        world.registry.put("b")
+        await asyncio.sleep(15 * MINUTE)
+        assert world.letters() == "ba"
+        there = world.cluster.streams[WEB]
+        known = there.history("latest")
+        told = replace(known, items=(replace(known.items[0], pushed=pushed), *known.items[1:]))
+        world.put(replace(there, tags=(told,)))
+        await asyncio.sleep(60)
+    assert world.meter.missed == ([] if pushed else ["team"])
+
+
 async def test_a_registry_nobody_configured_owes_us_no_hook() -> None:
     world = World(names={})
     world.registry.put("a")

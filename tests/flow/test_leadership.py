@@ -32,7 +32,8 @@ def _time() -> float:
 
 @dataclass
 class Replica:
-    """`trouble` is what becomes of its requests: "" nothing, "cut" no answer, "hangs" none either, and no end, "lost"
+    """`answer_takes` seconds more when a write is stored; with `stale_after` each is answered so late, and in vain.
+    `trouble` is what becomes of its requests: "" nothing, "cut" no answer, "hangs" none either, and no end, "lost"
     they are stored and no answer comes, "forbidden" they are refused. `is_deaf` keeps the watch from it.
     """
 
@@ -42,6 +43,10 @@ class Replica:
     trouble: str = ""
     is_deaf: bool = False
     slept: float = 0.0
+    answer_takes: float = 0.0
+    stale_after: float | None = None
+    has_no_namespace: bool = False
+    tries: list[float] = field(default_factory=list)
     leadership: Leadership = field(init=False)
     task: asyncio.Task[None] = field(init=False)
 
@@ -81,8 +86,14 @@ class Replica:
         return await self._write(lease, lease.resource_version)
 
     async def _write(self, lease: Lease, version: str | None) -> Outcome[Lease]:
+        self.tries.append(_time())
         await asyncio.sleep(0.01)
+        if self.stale_after is not None:
+            await asyncio.sleep(self.stale_after)
+            return Outcome(End.STALE, message="it has changed")
         await self._may_hang()
+        if self.has_no_namespace:
+            return Outcome(End.GONE, message='namespaces "ns" not found')
         if self.trouble == "cut":
             return Outcome(End.UNREACHABLE, message="no route")
         if self.trouble == "forbidden":
@@ -93,6 +104,7 @@ class Replica:
         if (there.resource_version if there else None) != version:
             return Outcome(End.STALE, message="it has changed")
         stored = self.world.put(lease)
+        await asyncio.sleep(self.answer_takes)
         if self.trouble == "lost":
             return Outcome(End.UNREACHABLE, message="the answer broke off")
         return Outcome(End.APPLIED, stored)
@@ -107,11 +119,13 @@ class World:
     replicas: list[Replica] = field(default_factory=list)
     lease: Lease | None = None
     version: int = 7
+    written: asyncio.Event = field(default_factory=asyncio.Event)
     led: list[tuple[float, str]] = field(default_factory=list)  # each time that another one may write ("" nobody)
 
     def put(self, lease: Lease) -> Lease:
         self.version += 1
         self.lease = replace(lease, resource_version=str(self.version))
+        self.written.set()
         for replica in self.replicas:
             asyncio.get_running_loop().call_later(0.02, self._show, replica, self.lease)
         return self.lease
@@ -141,6 +155,14 @@ class World:
         while True:
             self.look()
             await asyncio.sleep(0.05)
+
+    async def until_written(self, so: Callable[[Lease], bool]) -> None:
+        """Wait for the next write that makes the Lease so."""
+        while True:
+            self.written.clear()
+            await self.written.wait()
+            if self.lease and so(self.lease):
+                return
 
     async def until(self, who: Callable[[str], bool], *, within: float) -> float:
         """Wait until one leads of whom that is true; how long that took."""
@@ -350,6 +372,97 @@ async def test_at_no_time_do_two_act_and_in_the_end_one_does(seed: int) -> None:
         for replica in replicas.values():
             replica.trouble, replica.is_deaf = "", False
         await made.until(bool, within=2 * LIFE_SECONDS)
+
+
+async def test_a_namespace_that_is_gone_is_told_and_not_asked_for_all_the_time() -> None:
+    made = World()
+    alone = Replica(made, "a", has_no_namespace=True)
+    made.replicas.append(alone)
+    with logs() as told:
+        alone.start()
+        await asyncio.sleep(10)
+        alone.task.cancel()
+    assert 5 < len(alone.tries) <= 11
+    assert told("leader.unrenewed") == ['namespaces "ns" not found']
+
+
+@pytest.mark.parametrize("stale_after", [None, 4.9], ids=["hangs", "hangs, after a late answer"])
+async def test_work_ends_with_its_term_whatever_the_election_waits_for(stale_after: float | None) -> None:
+    async with world("a", "b") as (made, replicas):
+        await asyncio.sleep(61.9)
+        replica = replicas["a"]
+        last = 0.0
+
+        async def work() -> None:
+            nonlocal last
+            while True:
+                last = _time()
+                await asyncio.sleep(0.05)
+
+        working = asyncio.create_task(during(replica.leadership, work))
+        await asyncio.sleep(1)
+        replica.trouble, replica.is_deaf, replica.stale_after = "hangs", True, stale_after
+        await made.until(lambda leader: leader == "", within=HELD_SECONDS + A_MOMENT)
+        ended = _time()
+        await made.until(lambda leader: leader == "b", within=LIFE_SECONDS)
+        assert last <= ended
+        await working
+
+
+async def test_an_answer_that_was_long_on_its_way_revives_nobody() -> None:
+    async with world("a", "b") as (made, replicas):
+        replicas["a"].answer_takes = 1
+        await made.until_written(lambda _: True)
+        await made.until_written(lambda _: True)
+        await asyncio.sleep(0.1)
+        assert made.lease is not None
+        made.put(replace(made.lease, holder=""))  # by hand, while the answer is on its way
+        for _ in range(300):
+            await asyncio.sleep(0.01)
+            made.look()
+        assert made.look() == "b"
+
+
+async def test_who_ends_while_it_takes_the_lease_leaves_it_to_nobody() -> None:
+    async with world("a", "b") as (made, replicas):
+        first, second = replicas["a"], replicas["b"]
+        second.answer_takes = 0.5
+        await first.kill()
+        await made.until_written(lambda lease: lease.holder == "b")
+        second.leadership.resign()
+        second.task.cancel()
+        await asyncio.sleep(0)
+        await second.leadership.release()
+        assert made.lease is not None
+        assert made.lease.holder == ""
+
+
+async def test_a_list_from_before_the_lease_was_made_ends_no_term() -> None:
+    async with world("a") as (made, replicas):
+        replicas["a"].leadership.discard(KEY)
+        await asyncio.sleep(A_MOMENT)
+        assert [leader for _, leader in made.led] == ["", "a"]
+
+
+async def test_who_cannot_release_in_time_ends_all_the_same() -> None:
+    async with world("a", "b") as (_, replicas):
+        leadership = replicas["a"].leadership
+        replicas["a"].trouble = "hangs"
+        leadership.resign()
+        replicas["a"].task.cancel()
+        started = _time()
+        await leadership.release()
+        assert _time() - started < 3
+
+
+async def test_who_ends_complains_of_nothing() -> None:
+    with logs() as told:
+        async with world("a", "b") as (_, replicas):
+            replicas["a"].leadership.resign()
+            replicas["a"].task.cancel()
+            await replicas["a"].leadership.release()
+            await asyncio.sleep(1)
+    assert told("leader.ended") == []
 
 
 async def test_work_of_a_term_begins_and_ends_with_it() -> None:
