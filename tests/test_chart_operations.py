@@ -578,7 +578,7 @@ FIRES = [
     ("ListenerHooksFailing", "one in five is answered 503", Scrape(hooks(unavailable="0+2x60", moved="0+8x60"), [30])),
     ("ListenerHooksFailing", "a bug of ours", Scrape(hooks(error="0+2x60", unchanged="0+8x60"), [30])),
     ("ListenerHooksUnauthenticated", "a wrong secret", Scrape(hooks(unauthenticated="0+1x60"), [40])),
-    ("ListenerMissedHooks", "the first ever", Scrape({MISSED: "_x29 1x60"}, [31])),
+    ("ListenerMissedHooks", "the first ever", Scrape({MISSED: "0x29 1x60"}, [31])),
     ("ListenerMissedHooks", "one more", Scrape({MISSED: "3x90 4x60"}, [100])),
     ("ListenerImportsFailing", "most fail", Scrape(imports(failed="0+6x90", unchanged="0+4x90"), [80])),
     ("ListenerWatchStalled", "silent for minutes", Scrape({AGE: "0+60x10"}, [8])),
@@ -595,16 +595,25 @@ FIRES = [
 STAYS_SILENT = [
     ("ListenerHooksFailing", "one in twenty", Scrape(hooks(unavailable="0+1x60", moved="0+19x60"), range(60))),
     ("ListenerHooksFailing", "one in a quiet hour", Scrape(hooks(unavailable="0x20 1x40", moved="0x60"), range(60))),
+    ("ListenerHooksFailing", "none come", Scrape(hooks(unavailable="0x60", error="0x60", moved="0x60"), range(60))),
     ("ListenerHooksFailing", "others' mistakes", Scrape(hooks(malformed="0+5x60", limited="0+5x60"), range(60))),
     (
         "ListenerHooksUnauthenticated",
         "a stranger tries",
         Scrape(hooks(unauthenticated="0+2x60", moved="0+8x60"), range(60)),
     ),
-    ("ListenerMissedHooks", "long ago", Scrape({MISSED: "3x200"}, range(61, 200))),
+    (
+        "ListenerHooksUnauthenticated",
+        "a stranger tries once, and nobody else comes",
+        Scrape(hooks(unauthenticated="0x20 1x40", moved="0x60"), range(60)),
+    ),
+    ("ListenerMissedHooks", "none", Scrape({MISSED: "0x200"}, range(200))),
+    ("ListenerMissedHooks", "long before it is scraped", Scrape({MISSED: "_x20 3x180"}, range(200))),
+    ("ListenerMissedHooks", "the Pod is another", Scrape({MISSED: "3x90 0x90"}, range(180))),
     ("ListenerImportsFailing", "some fail", Scrape(imports(failed="0+4x90", unchanged="0+6x90"), range(90))),
     ("ListenerWatchStalled", "a bookmark a minute", Scrape({AGE: "10 60 10 65 5 60x50"}, range(50))),
     ("ListenerWatchStalled", "a short break", Scrape({AGE: "10x10 190 10x40"}, range(50))),
+    ("ListenerFanOutFailing", "one, once", Scrape(patches(refused="0x20 1x40", applied="0x60"), range(60))),
     (
         "ListenerFanOutFailing",
         "what ends by itself",
@@ -762,7 +771,8 @@ async def test_alerts_and_dashboard_are_about_what_the_service_tells(
     shown = {family.name for family in families if named & {family.name + each for each in ("", "_total", "_bucket")}}
     assert shown == {family.name for family in families}, "nothing is told that nobody sees"
 
-    seen = {(s.name, s.labels["outcome"]) for family in families for s in family.samples if "outcome" in s.labels}
+    samples = [sample for family in families for sample in family.samples]
+    seen = {(s.name, s.labels["outcome"]) for s in samples if "outcome" in s.labels and s.value}
     seen |= {("listener_patches_total", str(end)) for end in End}
     seen.add(("listener_hooks_total", "error"))  # a bug of ours
     wanted = {

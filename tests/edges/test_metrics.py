@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from listener.core import authentication
+from listener.core.admission import Outcome
+from listener.core.events import Parsed, Remark
+from listener.core.outcomes import End
+from listener.core.receipts import Arrival, Receipt
 from listener.edges.metrics import Metrics
+from listener.errors import BadInput, ClusterUnavailable, Limited, UnknownHook
+from tests.edges.doors import BEARER, MOVED, door
 
 
 @pytest.fixture
@@ -79,6 +87,89 @@ def test_every_name_is_ours_and_explained(metrics: Metrics) -> None:
 
 def test_no_counter_has_a_second_series_with_its_birthday(metrics: Metrics) -> None:
     assert not [name for name, _ in samples(metrics) if name.endswith("_created")]
+
+
+def begun(*, lookup: bool = True) -> Metrics:
+    metrics = Metrics()
+    metrics.start_at_zero(
+        registries=("team", "mirror"), kinds=("Deployment", "CronJob"), causes=("push", "import"), lookup=lookup
+    )
+    return metrics
+
+
+def counters(metrics: Metrics) -> dict[tuple[str, frozenset[str]], float]:
+    """Those with labels, by their labels' values."""
+    found = samples(metrics).items()
+    return {(n, frozenset(dict(lbs).values())): v for (n, lbs), v in found if n.endswith("_total") and lbs}
+
+
+def test_the_first_of_anything_is_a_rise(metrics: Metrics) -> None:
+    """Whatever counts has been there with 0: Prometheus sees no rise in what comes into being."""
+    shown = counters(begun())
+    assert set(shown.values()) == {0}
+    assert shown.keys() >= counters(metrics).keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("listener_imports_total", [{of, end} for of in ("team", "mirror", "other") for end in ("moved", "failed")]),
+        ("listener_imports_total", [{"team", "unchanged"}]),
+        ("listener_missed_hooks_total", [{"team"}, {"mirror"}]),
+        ("listener_tag_moves_total", [{"push"}, {"import"}]),
+        ("listener_patches_total", [{kind, str(end)} for kind in ("Deployment", "CronJob") for end in End]),
+        ("listener_lookups_total", [{str(outcome)} for outcome in Outcome]),
+    ],
+)
+def test_a_counter_starts_with_all_its_labels(name: str, labels: list[set[str]]) -> None:
+    assert {(name, frozenset(each)) for each in labels} <= counters(begun()).keys()
+
+
+def test_what_is_switched_off_shows_nothing() -> None:
+    shown = Counter(name for name, _ in counters(begun(lookup=False)))
+    assert shown.keys() == Counter(name for name, _ in counters(begun())).keys() - {"listener_lookups_total"}
+
+
+def refusals(of: type[BadInput]) -> Iterator[BadInput]:
+    """Every kind but the one that only those meet who have found no hook."""
+    for kind in of.__subclasses__():
+        if kind is not UnknownHook:
+            yield kind("no")
+        yield from refusals(kind)
+
+
+async def test_each_way_a_delivery_may_end_starts_at_zero() -> None:
+    remarks = (Remark("it", "why"),)
+    ends: list[Receipt | Exception] = [
+        Receipt(),
+        *(Receipt(moved=(MOVED,)), Receipt(unchanged=(MOVED,))),
+        *(Receipt(refused=remarks), Receipt(unanswered=remarks)),
+        *(*refusals(BadInput), ClusterUnavailable("later"), Limited("later", retry_after_seconds=1)),
+        RuntimeError("a bug of ours"),
+    ]
+    waiting = iter(ends)
+
+    async def take(_parsed: Parsed, _arrival: Arrival) -> Receipt:
+        end = next(waiting)
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    async with door(take, scheme=authentication.Bearer()) as team:
+        for _ in ends:
+            await team.post(headers=BEARER)
+        await team.client.get(f"{team.url}/hooks/team")
+        await team.client.options(f"{team.url}/hooks/team", headers=BEARER)
+        await team.post(name="nobody")
+        await team.raw(b"no HTTP\r\n\r\n")
+        team.hooks.close()
+        await team.post(name="nobody")
+        ended = {("listener_hooks_total", frozenset(labels)) for labels in team.meter.labels}
+    assert len(team.meter.labels) == len(ends) + 5
+    shown = {key for key in counters(begun()) if key[0] == "listener_hooks_total" and "mirror" not in key[1]}
+    assert ended <= shown
+    unseen = [{"unknown", "limited"}, {"unknown", "error"}]  # the one takes many requests, the other a bug
+    assert shown - ended == {("listener_hooks_total", frozenset(each)) for each in unseen}
 
 
 def test_a_gauge_is_read_when_it_is_asked_for() -> None:
