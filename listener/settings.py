@@ -38,6 +38,9 @@ LeaseName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-
 Host = Annotated[str, msgspec.Meta(pattern=r"^(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?)(:[0-9]{1,5})?$")]
 
 
+_LABELS: Final = ("unknown", "other")
+
+
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """Frozen, and an unknown key is a mistake."""
 
@@ -383,6 +386,8 @@ def _check(settings: Settings) -> None:
     seen: dict[str, int] = {}
     for number, registry in enumerate(settings.registries):
         where = f"registries[{number}]"
+        if registry.name in _LABELS:
+            raise SettingsError(f"{where}.name: {registry.name!r} is what metrics call those that are not configured")
         if (other := seen.setdefault(registry.name, number)) != number:
             raise SettingsError(f"{where}.name: {registry.name!r} is the name of registries[{other}] already")
         _check_auth(registry.auth, f"{where}.auth")

@@ -282,9 +282,11 @@ def test_each_way_to_authenticate(auth: Any) -> None:
         pytest.param(
             with_team(auth=BEARER, whenUnreachable="wait"), "registries[0].whenUnreachable", "wait", id="no such end"
         ),
+        pytest.param(with_team(name="other"), "registries[0].name", "metrics", id="a name that means none"),
         pytest.param({"registries": [TEAM, TEAM]}, "registries[1].name", "registries[0]", id="the same name twice"),
         pytest.param(with_team(publicHost="p.example"), "registries[0].publicHost", "integrated", id="public alone"),
         pytest.param(with_team(verify="no"), "registries[0].verify", "bool", id="verify as text"),
+        pytest.param({"leaderElection": {"lease": "ns/ours"}}, "leaderElection.lease", "regex", id="no lease"),
         pytest.param(with_lookup(), "lookup.secret", "over TLS only", id="lookups without a certificate"),
         pytest.param(with_lookup(secret="ns/tls"), "lookup.hosts", "NAME.NAMESPACE.svc", id="a certificate for nobody"),
         pytest.param(with_lookup(secret="tls"), "lookup.secret", "regex", id="a Secret of no namespace"),
@@ -405,6 +407,8 @@ def test_a_file_that_cannot_be_used_is_named_on_one_line(tmp_path: Path, content
         ("LISTENER_IMPORTS_MAX_TAGS", "9", ("imports", "max_tags", 9)),
         ("LISTENER_LISTEN_HOOKS", "127.0.0.1:9", ("listen", "hooks", "127.0.0.1:9")),
         ("LISTENER_LISTEN_MONITORING", "127.0.0.1:9", ("listen", "monitoring", "127.0.0.1:9")),
+        ("LISTENER_LEADER_ELECTION_ENABLED", "false", ("leader_election", "enabled", False)),
+        ("LISTENER_LEADER_ELECTION_LEASE", "mine", ("leader_election", "lease", "mine")),
         ("LISTENER_LOGGING_LEVEL", "error", ("logging", "level", "error")),
         ("LISTENER_LOGGING_FORMAT", "console", ("logging", "format", "console")),
     ],
@@ -455,6 +459,8 @@ def test_a_section_in_a_section_can_be_overridden_key_by_key() -> None:
 def test_every_scalar_outside_lists_has_its_variable() -> None:
     names = {variable for *_, variable in settings._overridable(settings.Settings)}
     assert names == {
+        "LISTENER_LEADER_ELECTION_ENABLED",
+        "LISTENER_LEADER_ELECTION_LEASE",
         "LISTENER_IMPORTS_INTERVAL",
         "LISTENER_IMPORTS_MIN_INTERVAL",
         "LISTENER_IMPORTS_MAX_INTERVAL",

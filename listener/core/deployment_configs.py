@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from listener.core import late_lookups
-from listener.core.actions import ImageChange, Operation, Plan, View, because, explain, pointer, set_image, why
+from listener.core.actions import ImageChange, Operation, Plan, View, pointer, set_image, why
 from listener.core.kinds import Kind
 from listener.core.streams import DEFAULT_TAG, StreamKey
 from listener.core.triggers import Named, Place, Trigger, Triggers, find, stream_tag
@@ -137,12 +137,5 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
         if set_here or trigger.last != resolved.pull_spec:
             last = why(trigger.stream, trigger.tag, resolved, now, view)
         operations += set_here
-    triggered = [change.target for change in changes]
-    late = late_lookups.plan(workload, kind, view, now=now, leave=leave, triggered=triggered)
-    operations += late.operations
-    changes += late.changes
-    last = late.last or last
-    left += late.left
-    if changes:
-        operations += explain(workload, because(changes, last, view))
-    return Plan(tuple(changes), tuple(operations), None, tuple(problems), left=tuple(left))
+    found = Plan(tuple(changes), tuple(operations), None, tuple(problems), left=tuple(left))
+    return late_lookups.complete(found, workload, kind, view, last=last, now=now, leave=leave)

@@ -7,49 +7,51 @@ that one of them sets is left to it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 
 from listener.core import lookups
-from listener.core.actions import ImageChange, Operation, View, pointer, set_image, why
+from listener.core.actions import ImageChange, Operation, Plan, View, because, explain, pointer, set_image, why
 from listener.core.kinds import Kind
 from listener.core.lookups import WAITS_FOR
 from listener.core.workloads import Workload
 
 
-@dataclass(frozen=True, slots=True)
-class Late:
-    """A part of a plan: what it changes, why (as `last-triggered` says it), and what is left to somebody else."""
-
-    operations: tuple[Operation, ...] = ()
-    changes: tuple[ImageChange, ...] = ()
-    last: Mapping[str, object] | None = None
-    left: tuple[str, ...] = ()
-
-
-_NONE = Late()
-
-
-def plan(
+def complete(
+    plan: Plan,
     workload: Workload,
     kind: Kind,
     view: View,
     *,
+    last: Mapping[str, object],
     now: datetime,
     leave: Collection[tuple[str, str]] = (),
-    triggered: Collection[str] = (),
-) -> Late:
-    """Plan what sets the images whose tags point at something now. `triggered` are the containers that a trigger sets
-    in the same patch: they wait for nothing any more.
+) -> Plan:
+    """Return a plan of triggers together with what sets the images whose tags point at something now, and with what
+    says why. `last` is why, as `last-triggered` has it, as far as triggers go.
     """
-    if not workload.lookups:
-        return _NONE
+    if workload.lookups:
+        plan, last = _with_lookups(plan, workload, kind, view, last, now, leave)
+    if not plan.changes:
+        return plan
+    return replace(plan, operations=(*plan.operations, *explain(workload, because(plan.changes, last, view))))
+
+
+def _with_lookups(
+    plan: Plan,
+    workload: Workload,
+    kind: Kind,
+    view: View,
+    last: Mapping[str, object],
+    now: datetime,
+    leave: Collection[tuple[str, str]],
+) -> tuple[Plan, Mapping[str, object]]:
     operations: list[Operation] = []
     changes: list[ImageChange] = []
     left = []
-    last = None
     claims = workload.claims()
     waiting = {found.container: found.name for found in workload.lookups if found.image != found.name}
+    triggered = {change.target for change in plan.changes}  # what a trigger sets waits for nothing any more
     still = {container: name for container, name in waiting.items() if container not in triggered}
     for found in workload.lookups:
         resolved = lookups.look_up(found, view.stream(found.stream)).resolved
@@ -75,7 +77,13 @@ def plan(
         last = why(found.stream, found.tag, resolved, now, view)
     if still != waiting:
         operations.append(_remember(still))
-    return Late(tuple(operations), tuple(changes), last, tuple(left))
+    completed = replace(
+        plan,
+        operations=(*plan.operations, *operations),
+        changes=(*plan.changes, *changes),
+        left=(*plan.left, *left),
+    )
+    return completed, last
 
 
 def _remember(waiting: Mapping[str, str]) -> Operation:

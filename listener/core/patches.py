@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from listener.core import late_lookups
-from listener.core.actions import ImageChange, Operation, Plan, View, because, explain, pointer, set_image, why
+from listener.core.actions import ImageChange, Operation, Plan, View, pointer, set_image, why
 from listener.core.kinds import Kind
 from listener.core.triggers import ContainerTrigger, Place, locate
 from listener.core.workloads import Workload
@@ -62,12 +62,5 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
                 )
             )
             last = why(trigger.stream, trigger.tag, resolved, now, view)
-    triggered = [change.target for change in changes]
-    late = late_lookups.plan(workload, kind, view, now=now, leave=leave, triggered=triggered)
-    operations += late.operations
-    changes += late.changes
-    last = late.last or last
-    left += late.left
-    if changes:
-        operations += explain(workload, because(changes, last, view))
-    return Plan(tuple(changes), tuple(operations), None, tuple(problems), waits, tuple(left))
+    found = Plan(tuple(changes), tuple(operations), None, tuple(problems), waits, tuple(left))
+    return late_lookups.complete(found, workload, kind, view, last=last, now=now, leave=leave)
