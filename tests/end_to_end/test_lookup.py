@@ -1,13 +1,12 @@
 """Local lookup, as users have it: the chart's webhook, asked by the cluster's own API server.
 
-The service answers on loopback, so the webhook has a `url` where the chart writes a Service. On a real cluster the
-service is who the chart makes it, with the chart's rights and no others; the sandbox has one user.
+The service answers on loopback, so the webhook has a `url` where the chart writes a Service. It is who the chart makes
+it, with the chart's rights and no others.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -39,8 +38,8 @@ from tests import real_parts
 from tests.cluster_under_test import ClusterUnderTest
 from tests.definitions import define
 from tests.end_to_end import test_kinds as kinds
+from tests.end_to_end.installed import account_of
 from tests.end_to_end.parts import Api, Listener, eventually, free_port, push_event, registry, serve
-from tests.test_chart import NAME
 from tests.test_chart_lookup import RIGHTS, objects_of
 
 HOST = "registry.example.com"
@@ -172,7 +171,7 @@ async def lookup(
     }
 
     admin = (kubectl, "--kubeconfig", cluster.kubeconfig)
-    wanted = {"Secret", "MutatingWebhookConfiguration"} | (RIGHTS if cluster.sandbox is None else set())
+    wanted = {"Secret", "MutatingWebhookConfiguration"} | RIGHTS
     installed = {"apiVersion": "v1", "kind": "List", "items": [each for each in objects if each["kind"] in wanted]}
     try:
         await real_parts.run(*admin, "create", "--filename=-", stdin=json.dumps(installed))
@@ -187,19 +186,6 @@ async def lookup(
         if cluster.sandbox is None:
             options = ("--wait=false", "--ignore-not-found", "--filename=-")
             await real_parts.run(*admin, "delete", *options, stdin=json.dumps(installed))
-
-
-async def account_of(cluster: ClusterUnderTest, kubectl: Path, home: str, folder: Path) -> ClusterUnderTest:
-    """The cluster, as the service of the chart is let in."""
-    if cluster.sandbox is not None:
-        return cluster
-    admin = (kubectl, "--kubeconfig", cluster.kubeconfig)
-    token = await real_parts.run(*admin, "--namespace", home, "create", "token", NAME)
-    config = yaml.safe_load(await real_parts.run(*admin, "config", "view", "--raw", "--minify"))
-    config["users"][0]["user"] = {"token": token.strip()}
-    kubeconfig = folder / "service.kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(config))
-    return dataclasses.replace(cluster, kubeconfig=kubeconfig)
 
 
 def workload(
@@ -437,9 +423,9 @@ async def test_kubectl_apply_tells_of_it_and_does_not_fight(lookup: Lookup, mode
 
 
 async def test_the_services_own_patches_are_not_shown_to_it(lookup: Lookup) -> None:
-    """Not even with an image that may be a name; but the sandbox does not know whose a patch is."""
+    """Not even with an image that may be a name."""
     await lookup.create_stream("example")
-    images = {"web": "example:v1"} | ({} if lookup.account.sandbox else {"sidecar": "no-stream:v1"})
+    images = {"web": "example:v1", "sidecar": "no-stream:v1"}
     async with lookup.serving() as listener:
         first = await lookup.push(listener, A)
         annotations = trigger(STATEFUL_SET, "example:v1")

@@ -98,7 +98,9 @@ class Admission:
             return ()
         old = self._verbs.load(resource, entry)
         given, shown = _delete_options(options), "" if in_collection else name
-        asking = _Round(Request(resource, "", "DELETE", namespace, shown, None, old, given, options.dry_run))
+        asking = _Round(
+            Request(resource, "", "DELETE", namespace, shown, None, old, given, options.dry_run, options.user)
+        )
         try:
             await self._ask(hooks, asking)
         except ApiError as error:
@@ -322,6 +324,7 @@ def _request(proposal: Proposal) -> Request:
         old,
         _write_options(proposal.operation, options),
         options.dry_run,
+        options.user,
     )
 
 

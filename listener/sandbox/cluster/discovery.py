@@ -92,9 +92,12 @@ def _entries(resource: Resource) -> list[Object]:
         else:
             entry["kind"] = resource.kind
         found.append({**entry, "verbs": list(SUBRESOURCE_VERBS)})
-    for name, kind in resource.actions:
+    for name, _ in resource.actions:
         entry = {"name": f"{resource.plural}/{name}", "singularName": "", "namespaced": resource.namespaced}
-        found.append({**entry, "kind": kind, "verbs": ["create"]})
+        posted = resource.posted(name)
+        if posted.group != resource.group:
+            entry |= {"group": posted.group, "version": posted.version}
+        found.append({**entry, "kind": posted.kind, "verbs": ["create"]})
     return found
 
 
@@ -132,8 +135,10 @@ def _aggregated(resource: Resource) -> Object:
         {"subresource": name, "responseKind": scale if name == "scale" else kind, "verbs": list(SUBRESOURCE_VERBS)}
         for name in sorted(resource.subresources)
     ]
-    for name, request in resource.actions:
-        subresources.append({"subresource": name, "responseKind": {**kind, "kind": request}, "verbs": ["create"]})
+    for name, _ in resource.actions:
+        posted = resource.posted(name)
+        kind = {"group": posted.group, "version": posted.version, "kind": posted.kind}
+        subresources.append({"subresource": name, "responseKind": kind, "verbs": ["create"]})
     if subresources:
         found["subresources"] = subresources
     return found

@@ -2,7 +2,7 @@
 
 Everything is in memory and is gone when it is closed. It runs no containers: workloads are said to be ready a moment
 after they change. It listens on 127.0.0.1 only, and whoever does not carry its random token is refused, so other users
-of the machine cannot use it.
+of the machine cannot use it. A ServiceAccount can be given a token too, and may then do what RBAC lets it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from listener.sandbox.cluster import access
+from listener.sandbox.cluster.access import Users
 from listener.sandbox.cluster.admission import Admission
 from listener.sandbox.cluster.controllers import Controllers
 from listener.sandbox.cluster.faults import Faults
@@ -59,7 +60,8 @@ class Cluster:
         catalog = Catalog((*BUILTIN, *OPENSHIFT) if openshift else BUILTIN)
         self._verbs = Verbs(self._store, catalog)
         self._admission = Admission(self._verbs, {} if services is None else services)
-        self._server = Server(self._store, catalog, self._verbs, self._admission, self.token, bookmark_seconds)
+        users = Users(self._store, self.token)
+        self._server = Server(self._store, catalog, self._verbs, self._admission, users, bookmark_seconds)
         self._runner: web.ServerRunner | None = None
         self._controllers: Task[None] | None = None
 
@@ -124,8 +126,8 @@ class Cluster:
                 "kind": "Config",
                 "current-context": "sandbox",
                 "clusters": [{"name": "sandbox", "cluster": {"server": f"{self.url}/{self.token}"}}],
-                "users": [{"name": access.USER, "user": {"token": self.token}}],
-                "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": access.USER}}],
+                "users": [{"name": access.ADMIN.name, "user": {"token": self.token}}],
+                "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": access.ADMIN.name}}],
             },
             sort_keys=False,
         )

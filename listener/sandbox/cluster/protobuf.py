@@ -91,6 +91,9 @@ _MESSAGES = {
     "SelfSubjectRulesReview": "metadata=1:ObjectMeta spec=2:SelfSubjectRulesReviewSpec",
     "SelfSubjectRulesReviewSpec": "namespace=1",
     "SelfSubjectReview": "metadata=1:ObjectMeta",
+    "TokenRequest": "metadata=1:ObjectMeta spec=2:TokenRequestSpec",
+    "TokenRequestSpec": "audiences=1:*text boundObjectRef=3:BoundObjectReference expirationSeconds=4:int!",
+    "BoundObjectReference": "kind=1 apiVersion=2 name=3 uid=4",
     "Unknown": "typeMeta=1:TypeMeta raw=2:bytes contentEncoding=3 contentType=4",
     "TypeMeta": "apiVersion=1 kind=2",
 }

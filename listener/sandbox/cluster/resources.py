@@ -7,7 +7,7 @@ which of the few rules that differ between types its objects are written.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update
 SUBRESOURCE_VERBS = ("get", "patch", "update")
 EVERY_TYPE = frozenset({"metadata.name", "metadata.namespace"})
 ADMISSION = "admissionregistration.k8s.io"
+_ELSEWHERE = {"TokenRequest": ("authentication.k8s.io", "v1")}  # kinds that are not of the group they are posted to
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,12 @@ class Resource:
     def subresources(self) -> frozenset[str]:
         return frozenset(name for name, has in (("status", self.status), ("scale", self.scale)) if has)
 
+    def posted(self, subresource: str) -> Resource:
+        """Return the type of what is posted to one of its actions."""
+        kind = dict(self.actions)[subresource]
+        group, version = _ELSEWHERE.get(kind, (self.group, self.version))
+        return replace(self, kind=kind, group=group, version=version)
+
     @property
     def counts_generation(self) -> bool:
         return self.custom or bool(self.generation)
@@ -161,7 +168,7 @@ BUILTIN: tuple[Resource, ...] = (
         **_STATUS,
     ),
     _builtin("", "v1", "Secret", "secrets", fields=EVERY_TYPE | {"type"}),
-    _builtin("", "v1", "ServiceAccount", "serviceaccounts", "sa"),
+    _builtin("", "v1", "ServiceAccount", "serviceaccounts", "sa", actions=(("token", "TokenRequest"),)),
     _builtin(
         "", "v1", "Service", "services", "svc", fields=EVERY_TYPE | {"spec.clusterIP", "spec.type"}, **_ALL, **_STATUS
     ),

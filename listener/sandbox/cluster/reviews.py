@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from listener.errors import ListenerError
-from listener.sandbox.cluster import access
 from listener.sandbox.cluster.resources import Resource
 from listener.sandbox.cluster.status import ApiError
 from listener.sandbox.cluster.webhooks import NAMESPACES, Hook, Request
@@ -60,7 +59,7 @@ def attributes(request: Request, resource: Resource, uid: str) -> Object:
         **({"name": request.name} if request.name else {}),
         **({"namespace": namespaced} if namespaced else {}),
         "operation": request.operation,
-        "userInfo": {"username": access.USER, "groups": access.GROUPS},
+        "userInfo": request.user.info(),
         "dryRun": request.dry_run,
         "options": request.options,
     }

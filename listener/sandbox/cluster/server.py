@@ -11,22 +11,35 @@ import logging
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import yaml
 from aiohttp import web
 
-from listener.sandbox.cluster import access, discovery, faults, openapi, requests, status, warning_headers
+from listener.sandbox.cluster import (
+    access,
+    discovery,
+    faults,
+    field_errors,
+    openapi,
+    requests,
+    rights,
+    status,
+    warning_headers,
+)
+from listener.sandbox.cluster.access import ADMIN, User, Users
 from listener.sandbox.cluster.admission import Admission
 from listener.sandbox.cluster.faults import Call, Fault, Faults
 from listener.sandbox.cluster.listing import Query, page
 from listener.sandbox.cluster.requests import PATCH_TYPES, Answer, Target
 from listener.sandbox.cluster.resources import Catalog, Resource
+from listener.sandbox.cluster.rights import Rights
 from listener.sandbox.cluster.shapes import Shaper, error_event
 from listener.sandbox.cluster.status import ApiError
 from listener.sandbox.cluster.store import Store
-from listener.sandbox.cluster.verbs import Verbs, Written, now, scale_of
+from listener.sandbox.cluster.verbs import DeleteOptions, Verbs, WriteOptions, Written, now, scale_of
 from listener.sandbox.cluster.watching import lines
 
 _log = logging.getLogger(__name__)
@@ -34,6 +47,7 @@ _log = logging.getLogger(__name__)
 BODY_LIMIT = 3 * 1024 * 1024  # what a real server takes
 _OBJECTS = frozenset({"Table", "PartialObjectMetadata"})
 _LISTS = frozenset({"Table", "PartialObjectMetadataList"})
+_TOKEN_SECONDS, _SHORTEST_TOKEN_SECONDS = 3600, 600
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 _encode = msgspec.json.Encoder().encode
 
@@ -42,7 +56,7 @@ class Server:
     """Answers requests. `served` counts them, watches when they begin."""
 
     def __init__(
-        self, store: Store, catalog: Catalog, verbs: Verbs, admission: Admission, token: str, bookmark_seconds: float
+        self, store: Store, catalog: Catalog, verbs: Verbs, admission: Admission, users: Users, bookmark_seconds: float
     ) -> None:
         self.served = 0
         self.faults = Faults(self._wake_watches)
@@ -50,7 +64,8 @@ class Server:
         self._catalog = catalog
         self._verbs = verbs
         self._admission = admission
-        self._token = token
+        self._users = users
+        self._rights = Rights(store)
         self._bookmark_seconds = bookmark_seconds
         self._closing = asyncio.Event()
         self._openapi_documents: dict[str, bytes] = {}
@@ -76,16 +91,19 @@ class Server:
             return _refusal(status.internal(repr(error)))
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        path = access.admitted(request.headers.get("Authorization", ""), request.path, self._token)
-        if path is None:
+        admitted = access.admitted(request.headers.get("Authorization", ""), request.path, self._users.of)
+        if admitted is None:
             raise access.unauthorized()
+        user, path = admitted
+        if user is not ADMIN:
+            self._rights.check(user, rights.asked(request.method, path, request.query))
         if path.startswith(("/api/", "/apis/")):
             try:
                 asked = requests.target(self._catalog, path)
             except ApiError:
                 return self._unknown(path)
             if asked is not None:
-                return await self._resource(request, asked)
+                return await self._resource(request, asked, user)
         if path == "/sandbox/faults":
             return await self._faults(request)
         if request.method != "GET":
@@ -172,7 +190,7 @@ class Server:
 
     # Objects.
 
-    async def _resource(self, request: web.BaseRequest, asked: Target) -> web.StreamResponse:
+    async def _resource(self, request: web.BaseRequest, asked: Target, user: User) -> web.StreamResponse:
         query = request.query
         verb = requests.verb(request.method, asked, query)
         call = Call(verb, asked.resource.plural, asked.subresource or "", asked.namespace or "", asked.name or "")
@@ -187,12 +205,12 @@ class Server:
             case "get":
                 return self._get(request, asked)
             case "create":
-                return await self._create(request, asked, body)
+                return await self._create(request, asked, body, user)
             case "update" | "patch":
-                return await self._change(request, asked, verb, body)
+                return await self._change(request, asked, verb, body, user)
             case "delete":
-                return await self._delete(request, asked, body)
-        return await self._delete_all(request, asked, body)
+                return await self._delete(request, asked, body, user)
+        return await self._delete_all(request, asked, body, user)
 
     def _get(self, request: web.BaseRequest, asked: Target) -> web.StreamResponse:
         answer = requests.negotiate(request.headers.get("Accept", ""), _OBJECTS)
@@ -208,16 +226,18 @@ class Server:
         found = page(self._store, selection, requests.list_query(request.query))
         return _reply(_shaper(asked.resource, answer, request.query).many(found), answer)
 
-    async def _create(self, request: web.BaseRequest, asked: Target, body: bytes) -> web.StreamResponse:
+    async def _create(self, request: web.BaseRequest, asked: Target, body: bytes, user: User) -> web.StreamResponse:
         answer = requests.negotiate(request.headers.get("Accept", ""), _OBJECTS)
         resource = asked.resource
         if asked.subresource:
-            resource = replace(resource, kind=dict(resource.actions)[asked.subresource])
-        options = requests.write_options("CreateOptions", request.query, request.headers.get("User-Agent", ""))
+            resource = resource.posted(asked.subresource)
+        options = _write_options("CreateOptions", request, user)
         given = requests.document(body, request.headers.get("Content-Type", ""), resource.kind)
         obj = requests.checked_type(resource, given, body)
         if resource.verbs == ("create",):
-            return web.Response(status=201, body=_encode(access.review(resource.kind, obj, now())), headers=_HEADERS)
+            return _json(rights.review(resource.kind, obj, now(), user, self._rights), 201)
+        if asked.subresource == "token":
+            return _json(self._token(asked, obj), 201)
         if asked.subresource:
             builds, written = self._verbs.instantiate(resource, asked.namespace or "", obj, options)
             return self._written(request, Target(builds, asked.namespace), answer, written)
@@ -225,12 +245,32 @@ class Server:
         written = await self._admission.write(lambda: self._verbs.propose_create(resource, namespace, obj, options))
         return self._written(request, asked, answer, written)
 
-    async def _change(self, request: web.BaseRequest, asked: Target, verb: str, body: bytes) -> web.StreamResponse:
+    def _token(self, asked: Target, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a token for a ServiceAccount."""
+        account = self._verbs.get(asked.resource, asked.namespace or "", asked.name or "")
+        spec, made = given.get("spec") or {}, datetime.now(UTC)
+        seconds = spec.get("expirationSeconds") or _TOKEN_SECONDS
+        if seconds < _SHORTEST_TOKEN_SECONDS:
+            fault = field_errors.invalid(
+                "spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes"
+            )
+            raise status.invalid("TokenRequest", "authentication.k8s.io", "", [fault])
+        ends = (made + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {
+            **given,
+            "metadata": {"name": account.name, "namespace": account.namespace, "creationTimestamp": now()},
+            "spec": {"audiences": [], "boundObjectRef": None, **spec, "expirationSeconds": seconds},
+            "status": {"token": self._users.issue(account, seconds), "expirationTimestamp": ends},
+        }
+
+    async def _change(
+        self, request: web.BaseRequest, asked: Target, verb: str, body: bytes, user: User
+    ) -> web.StreamResponse:
         answer = requests.negotiate(request.headers.get("Accept", ""), _OBJECTS)
         resource, namespace, name = asked.resource, asked.namespace or "", asked.name or ""
-        agent, content_type = request.headers.get("User-Agent", ""), request.headers.get("Content-Type", "")
+        content_type = request.headers.get("Content-Type", "")
         if verb == "update":
-            options = requests.write_options("UpdateOptions", request.query, agent)
+            options = _write_options("UpdateOptions", request, user)
             obj = requests.document(body, content_type, resource.kind)
             if asked.subresource != "scale":
                 obj = requests.checked_type(resource, obj, body)
@@ -241,7 +281,7 @@ class Server:
         kind = PATCH_TYPES.get(content_type.partition(";")[0].strip())
         if kind is None or (kind == "strategic" and resource.custom and asked.subresource != "scale"):
             raise status.unknown_patch_format(custom=resource.custom)
-        options = requests.write_options("PatchOptions", request.query, agent, applies=kind == "apply")
+        options = _write_options("PatchOptions", request, user, applies=kind == "apply")
         patch = requests.patch_document(body, kind)
         written = await self._admission.write(
             lambda: self._verbs.propose_patch(resource, namespace, name, kind, patch, options, asked.subresource)
@@ -258,8 +298,8 @@ class Server:
         _warn(response, written.warnings)
         return response
 
-    async def _delete(self, request: web.BaseRequest, asked: Target, body: bytes) -> web.StreamResponse:
-        options = requests.delete_options(body, request.headers.get("Content-Type", ""), request.query)
+    async def _delete(self, request: web.BaseRequest, asked: Target, body: bytes, user: User) -> web.StreamResponse:
+        options = _delete_options(request, body, user)
         answer = requests.negotiate(request.headers.get("Accept", ""), _OBJECTS)
         resource, namespace, name = asked.resource, asked.namespace or "", asked.name or ""
         warnings = await self._admission.delete(resource, namespace, name, options)
@@ -274,8 +314,8 @@ class Server:
         _warn(response, warnings)
         return response
 
-    async def _delete_all(self, request: web.BaseRequest, asked: Target, body: bytes) -> web.StreamResponse:
-        options = requests.delete_options(body, request.headers.get("Content-Type", ""), request.query)
+    async def _delete_all(self, request: web.BaseRequest, asked: Target, body: bytes, user: User) -> web.StreamResponse:
+        options = _delete_options(request, body, user)
         answer = requests.negotiate(request.headers.get("Accept", ""), _LISTS)
         selection = requests.selection(asked, request.query)
         found = page(self._store, selection, Query())
@@ -404,8 +444,18 @@ def _shaper(resource: Resource, answer: Answer, query: Mapping[str, str]) -> Sha
     return Shaper(resource, answer.shape, query.get("includeObject") or "Metadata")
 
 
-def _json(found: Any) -> web.Response:
-    return web.Response(body=_encode(found), headers=_HEADERS)
+def _write_options(kind: str, request: web.BaseRequest, user: User, *, applies: bool = False) -> WriteOptions:
+    found = requests.write_options(kind, request.query, request.headers.get("User-Agent", ""), applies=applies)
+    return replace(found, user=user)
+
+
+def _delete_options(request: web.BaseRequest, body: bytes, user: User) -> DeleteOptions:
+    found = requests.delete_options(body, request.headers.get("Content-Type", ""), request.query)
+    return replace(found, user=user)
+
+
+def _json(found: Any, code: int = 200) -> web.Response:
+    return web.Response(status=code, body=_encode(found), headers=_HEADERS)
 
 
 def _reply(body: bytes, answer: Answer, code: int = 200) -> web.Response:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from listener.sandbox.cluster import apply, builds, custom, events, field_errors, patches, schema, status, strategies
+from listener.sandbox.cluster.access import ADMIN, User
 from listener.sandbox.cluster.definitions import validate_crd
 from listener.sandbox.cluster.field_errors import FieldError
 from listener.sandbox.cluster.listing import Selection
@@ -38,13 +39,14 @@ PatchKind = Literal["json", "merge", "strategic", "apply"]
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """`named` are those that the client named itself, as its options object would hold them."""
+    """`named` are those that the client named itself, as its options object would hold them; `user` is who writes."""
 
     manager: str = "unknown"
     dry_run: bool = False
     field_validation: FieldValidation = "Warn"
     force: bool = False
     named: tuple[tuple[str, str], ...] = ()
+    user: User = ADMIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class DeleteOptions:
     propagation: Literal["Orphan", "Background", "Foreground"] | None = None
     uid: str | None = None
     resource_version: str | None = None
+    user: User = ADMIN
 
 
 @dataclass(frozen=True, slots=True)

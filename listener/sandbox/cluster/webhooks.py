@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from listener.sandbox.cluster import cel
+from listener.sandbox.cluster.access import User
 from listener.sandbox.cluster.resources import ADMISSION, Resource
 from listener.sandbox.cluster.selectors import LabelSelector, Requirement
 
@@ -20,7 +21,7 @@ NAMESPACES = ("", "namespaces")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What admission is asked: who writes is not in it, for the sandbox has one user.
+    """What admission is asked.
 
     `obj` is None for a deletion, `old` for a creation. `subresource` is empty for the object itself. `options` is the
     options object.
@@ -35,6 +36,7 @@ class Request:
     old: Object | None
     options: Object
     dry_run: bool
+    user: User
 
 
 @dataclass(frozen=True, slots=True)
