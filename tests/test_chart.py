@@ -50,19 +50,19 @@ LEAST_RIGHTS = {
 }
 
 
-async def render(helm: Path, folder: Path, values: Mapping[str, Any]) -> Rendered:
+async def render(helm: Path, folder: Path, values: Mapping[str, Any], *options: str) -> Rendered:
     """Render the chart as release "release" in namespace "here"; return its objects by kind and name."""
-    text = await _template(helm, folder, values)
+    text = await _template(helm, folder, values, *options)
     objects = [found for found in yaml.safe_load_all(text) if found]
     by_name = {(found["kind"], found["metadata"]["name"]): found for found in objects}
     assert len(by_name) == len(objects)
     return by_name
 
 
-async def _template(helm: Path, folder: Path, values: Mapping[str, Any]) -> str:
+async def _template(helm: Path, folder: Path, values: Mapping[str, Any], *options: str) -> str:
     file = folder / "values.yaml"
     file.write_text(yaml.safe_dump(dict(values)))
-    return await real_parts.run(helm, "template", "release", CHART, "--namespace", "here", "--values", file)
+    return await real_parts.run(helm, "template", "release", CHART, "--namespace", "here", "--values", file, *options)
 
 
 def pod_of(rendered: Rendered) -> dict[str, Any]:

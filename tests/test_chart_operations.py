@@ -32,9 +32,9 @@ ALONE = {"replicas": 1, "leaderElection": {"enabled": False}}
 EVERYWHERE: dict[str, Any] = {}
 
 
-async def refusal(helm: Path, folder: Path, values: Mapping[str, Any]) -> str:
+async def refusal(helm: Path, folder: Path, values: Mapping[str, Any], *options: str) -> str:
     with pytest.raises(CalledProcessError) as refused:
-        await render(helm, folder, values)
+        await render(helm, folder, values, *options)
     said: bytes = refused.value.stderr
     return said.decode()
 
@@ -43,6 +43,34 @@ def container_of(rendered: Rendered) -> dict[str, Any]:
     (container,) = pod_of(rendered)["containers"]
     assert isinstance(container, dict)
     return container
+
+
+# Where it is installed, and with which secrets
+
+
+async def test_what_openshift_does_itself_is_left_to_it(helm: Path, tmp_path: Path) -> None:
+    openshift = ("--api-versions", "image.openshift.io/v1/ImageStreamImport")
+    kinds = {kind for kind, _ in await render(helm, tmp_path, {}, *openshift)}
+    assert "CustomResourceDefinition" not in kinds
+    assert "CustomResourceDefinition" in {kind for kind, _ in await render(helm, tmp_path, {})}
+    assert "lookup.enabled: OpenShift" in await refusal(helm, tmp_path, {"lookup": {"enabled": True}}, *openshift)
+
+
+async def test_secrets_of_hooks_may_come_by_value(helm: Path, tmp_path: Path) -> None:
+    given = {"hookSecrets": ["theirs"], "hookSecretValues": {"team": "0123", "lab.v2": 'a "quoted" one: yes'}}
+    rendered = await render(helm, tmp_path, given)
+    assert rendered["Secret", f"{NAME}-hooks"]["stringData"] == given["hookSecretValues"]
+    volumes = {volume["name"]: volume for volume in pod_of(rendered)["volumes"]}
+    sources = volumes["secrets"]["projected"]["sources"]
+    assert sources == [{"secret": {"name": "theirs"}}, {"secret": {"name": f"{NAME}-hooks"}}]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container_of(rendered)["volumeMounts"]}
+    assert mounts["secrets"] == "/etc/listener/secrets"
+    assert ("Secret", f"{NAME}-hooks") not in await render(helm, tmp_path, {"hookSecrets": ["theirs"]})
+
+
+@pytest.mark.parametrize("values", [{"a/b": "x"}, {"": "x"}, {"team": ""}, {"team": 7}])
+async def test_what_is_no_secret_of_a_hook_is_refused(helm: Path, tmp_path: Path, values: dict[str, Any]) -> None:
+    assert "hookSecretValues" in await refusal(helm, tmp_path, {"hookSecretValues": values})
 
 
 # Replicas

@@ -14,6 +14,11 @@
 {{- printf "%s-%s" .Release.Namespace (include "listener.fullname" .) -}}
 {{- end -}}
 
+{{/* Not empty where OpenShift serves ImageStreams itself: nobody else has ImageStreamImports. */}}
+{{- define "listener.isOpenShift" -}}
+{{- if .Capabilities.APIVersions.Has "image.openshift.io/v1/ImageStreamImport" }}true{{ end -}}
+{{- end -}}
+
 {{- define "listener.serviceAccountName" -}}
 {{- $ours := ternary (include "listener.fullname" .) "default" .Values.serviceAccount.create -}}
 {{- .Values.serviceAccount.name | default $ours -}}
