@@ -29,7 +29,7 @@ COPY charts/imagestream-listener/files/imagestreams.yaml charts/imagestream-list
 RUN printf '%s\n' "$VERSIONS" > versions.txt \
  && export PIP_CONSTRAINT=/source/versions.txt PIP_BUILD_CONSTRAINT=/source/versions.txt \
  && python -m venv --without-pip /usr/local/listener \
- && python -m pip --python /usr/local/listener/bin/python install --no-compile '.[speed]'
+ && python -m pip --python /usr/local/listener/bin/python install --no-compile '.[speed,otel]'
 WORKDIR /usr/local/listener
 # Bytecode that is taken unseen: nobody changes the sources, and a look costs time at each start. Most of the Kubernetes
 # client is never imported.

@@ -26,9 +26,10 @@ from listener.core.manifests import Platform
 from listener.core.origins import Origin
 from listener.core.polling import Bounds
 from listener.core.receipts import Arrival, Receipt
+from listener.core.spans import NO_TRACER
 from listener.core.streams import Serving, Stream
 from listener.dialects import DIALECTS
-from listener.edges import metrics
+from listener.edges import metrics, tracing
 from listener.edges.admission import Door
 from listener.edges.cluster import Cluster
 from listener.edges.metrics import Metrics
@@ -90,6 +91,8 @@ class Service:
         self.monitoring_port = 0
         self.admission_port = 0
         self._metrics = Metrics()
+        self._collector = tracing.start(os.environ)
+        tracer = self._collector or NO_TRACER
         self._leadership = _leadership(settings, cluster)
         term = self._leadership or Endless()
         self._state = State(term)
@@ -153,6 +156,7 @@ class Service:
                 self._metrics,
                 history_limit=settings.history.limit,
                 namespaces=settings.namespaces,
+                tracer=tracer,
             )
 
         self._kinds = settings.kinds()
@@ -169,6 +173,7 @@ class Service:
             change_cause=settings.fan_out.change_cause,
             ledger=self._ledger,
             term=term,
+            tracer=tracer,
         )
         namespaces = settings.namespaces or (None,)
         self._stream_watchers: list[Watcher[Any, Any]] = [
@@ -183,6 +188,7 @@ class Service:
             {r.name: self._hook(r, n, intake(r)) for n, r in enumerate(settings.registries)},
             self._metrics,
             proxies=[ip_network(network) for network in settings.listen.proxies],
+            tracer=tracer,
         )
         self._servers = {
             "hooks": Server(self._hooks.connections()),
@@ -250,7 +256,7 @@ class Service:
         await asyncio.shield(self._failure)
 
     async def stop(self) -> None:
-        """Take no more hooks, answer those that are in, patch what waits, and end; all within some 25 s."""
+        """Take no more hooks, answer those that are in, patch what waits, and end; all within some 27 s."""
         self._draining = True
         self._hooks.close()
         if self._lookup:
@@ -267,6 +273,8 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._clients.aclose()
+        if self._collector:
+            await _within(_RECORD_SECONDS, self._collector.close())
         for server in self._servers.values():
             await server.close()
         # What was left is no loss: the history is stored, and the next start looks at every workload.

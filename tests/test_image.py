@@ -98,8 +98,9 @@ def wheels(buildah: Buildah) -> Path:
     """The packages, so that two builds get the same, from wherever this machine's pip takes them."""
     folder = buildah.folder / "wheels"
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
-    needed = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
-    real_parts.download_wheels(folder, "pip", *needed, *project["project"]["optional-dependencies"]["speed"])
+    extras = project["project"]["optional-dependencies"]
+    needed = [*project["build-system"]["requires"], *project["project"]["dependencies"], *extras["speed"]]
+    real_parts.download_wheels(folder, "pip", *needed, *extras["otel"])
     return folder
 
 

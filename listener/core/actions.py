@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
+from listener.core.spans import trace_id
 from listener.core.streams import Resolved, Stream, StreamKey
 from listener.core.workloads import Workload
 
@@ -28,17 +29,23 @@ def _no_stream(_: StreamKey) -> Stream | None:
     return None
 
 
+def _no_trace(_: StreamKey, __: str) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What tags point at, and which delivery brought them there, where that is known.
 
-    `stream` is asked where an image names a tag; without it none is looked up.
+    `stream` is asked where an image names a tag; without it none is looked up. `trace` is that of the delivery, "" if
+    there is none.
     """
 
     resolve: Callable[[StreamKey, str], Resolved | None]
     delivery: Callable[[StreamKey, str], str | None]
     change_cause: bool = True
     stream: Callable[[StreamKey], Stream | None] = _no_stream
+    trace: Callable[[StreamKey, str], str] = _no_trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,5 +144,8 @@ def why(stream: StreamKey, tag: str, resolved: Resolved, now: datetime, view: Vi
         "digest": resolved.digest,
         "time": f"{now.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z",
     }
-    delivery = view.delivery(stream, tag)
-    return found | {"delivery": delivery} if delivery else found
+    if delivery := view.delivery(stream, tag):
+        found["delivery"] = delivery
+    if trace := view.trace(stream, tag):
+        found["trace"] = trace_id(trace)
+    return found

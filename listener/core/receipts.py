@@ -13,12 +13,14 @@ from listener.core.streams import StreamKey
 class Arrival:
     """How a delivery reached us.
 
-    `received` is a reading of the event loop's clock, `at` the same moment as people write it.
+    `received` is a reading of the event loop's clock, `at` the same moment as people write it. `trace` is where what it
+    causes belongs, if somebody collects traces (`spans`).
     """
 
     delivery_id: str
     received: float
     at: datetime
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ from listener.core.kinds import Form, Kind
 from listener.core.managers import Manager
 from listener.core.notices import Notice, Reason, about_workload
 from listener.core.outcomes import End, Outcome, shortened
+from listener.core.spans import NO_TRACER, Span, Tracer
+from listener.core.streams import StreamKey
 from listener.core.workloads import Workload, WorkloadKey
 from listener.errors import ClusterError
 from listener.flow.backoff import Backoff
@@ -124,6 +126,7 @@ class FanOut:
         change_cause: bool = True,
         ledger: Ledger | None = None,
         term: Term | None = None,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._store = store
         self._state = state
@@ -135,7 +138,8 @@ class FanOut:
         self._term = term or Endless()
         self._kinds: Mapping[str, Kind] = {kind.label: kind for kind in kinds}
         self._workers = workers
-        self._view = View(state.resolve, state.delivery_id, change_cause, state.streams.get)
+        self._tracer = tracer
+        self._view = View(state.resolve, state.delivery_id, change_cause, state.streams.get, self._trace)
         self._backoffs: dict[WorkloadKey, Backoff] = {}
         self._told: dict[WorkloadKey, tuple[str, tuple[str, ...]]] = {}  # uid, and the problems its people were told of
         self._built: dict[WorkloadKey, tuple[str, ...]] = {}  # uid, and the images that a build was asked for with
@@ -227,15 +231,24 @@ class FanOut:
         return workload, plans.plan(workload, kind, self._view, now=self._now(), leave=lost)
 
     async def _act(self, workload: Workload, kind: Kind, plan: Plan, admission: Admission) -> None:
-        if plan.start:
-            await self._start(workload, kind, plan, plan.start, admission)
-            return
-        images = {change.target: change.after for change in plan.changes}
-        self._state.contests.sent(workload.key, images)
-        with self._state.expecting(workload, images):
-            request = self._store.patch_workload(kind, workload.key, plan.operations)
-            outcome = await self._measured(kind, plan, request, admission)
-            await self._conclude(workload, kind, plan.changes, outcome)
+        key, last = workload.key, plan.changes[-1]  # which the workload's annotations name too
+        trace, delivery = self._trace(last.stream, last.tag), self._state.delivery_id(last.stream, last.tag)
+        step, names = "start" if plan.start else "patch", key._asdict()
+        with self._tracer.span(step, trace, **names, delivery=delivery or "") as span:
+            if plan.start:
+                await self._start(workload, kind, plan, plan.start, admission, span)
+                return
+            images = {change.target: change.after for change in plan.changes}
+            self._state.contests.sent(key, images)
+            with self._state.expecting(workload, images):
+                request = self._store.patch_workload(kind, key, plan.operations)
+                outcome = await self._measured(kind, plan, request, admission, span)
+                await self._conclude(workload, kind, plan.changes, outcome)
+
+    def _trace(self, stream: StreamKey, tag: str) -> str:
+        """The trace of the delivery that brought a tag where it is, if it came to this process."""
+        arrival = self._state.arrival(stream, tag)
+        return arrival.trace if arrival else ""
 
     async def _conclude(
         self, workload: Workload, kind: Kind, changes: Sequence[ImageChange], outcome: Outcome[Workload]
@@ -265,10 +278,12 @@ class FanOut:
                 else:
                     self._retry(key, outcome.retry_after_seconds)
 
-    async def _start(self, workload: Workload, kind: Kind, plan: Plan, start: Start, admission: Admission) -> None:
+    async def _start(
+        self, workload: Workload, kind: Kind, plan: Plan, start: Start, admission: Admission, span: Span
+    ) -> None:
         """Start a build or a run; then let the workload remember it, or see that the server did."""
         key = workload.key
-        outcome = await self._measured(kind, plan, self._store.start(key.namespace, start), admission)
+        outcome = await self._measured(kind, plan, self._store.start(key.namespace, start), admission, span)
         operations = plan.operations
         changes: Sequence[ImageChange] = plan.changes
         match outcome.end:
@@ -303,7 +318,7 @@ class FanOut:
         await self._conclude(workload, kind, changes, stored)
 
     async def _measured(
-        self, kind: Kind, plan: Plan, request: Awaitable[Outcome[T]], admission: Admission
+        self, kind: Kind, plan: Plan, request: Awaitable[Outcome[T]], admission: Admission, span: Span
     ) -> Outcome[T]:
         clock = asyncio.get_running_loop().time
         started = clock()
@@ -316,6 +331,7 @@ class FanOut:
             retry_after_seconds=outcome.retry_after_seconds,
         )
         self._meter.patched(kind.label, outcome.end, ended - started)
+        span.note(end=outcome.end, failed=outcome.end in (End.REFUSED, End.THROTTLED, End.UNREACHABLE))
         if outcome.end is End.APPLIED:
             for change in plan.changes:
                 if arrival := self._state.arrival(change.stream, change.tag):

@@ -32,6 +32,7 @@ from listener.core.origins import Origin
 from listener.core.pushes import CLOCKS_APART, Effect, Push
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.core.references import Reference
+from listener.core.spans import NO_TRACER, Tracer
 from listener.core.streams import Repository, Source, Stream, StreamKey
 from listener.errors import Deferred, Unconfirmed
 from listener.flow.bookkeeper import Booked, Bookkeeper, Cause, Change, NotBooked
@@ -111,6 +112,7 @@ class Intake:
         *,
         history_limit: int,
         namespaces: Iterable[str] = (),
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._bookkeeper = bookkeeper
         self._state = state
@@ -120,6 +122,7 @@ class Intake:
         self._meter = meter
         self._limit = history_limit
         self._namespaces = frozenset(namespaces)
+        self._tracer = tracer
         self._lasting = Lasting(inquiry)
         self._overdue = Overdue()
         self._missed = Recent(seconds=_MISSED_SECONDS, most=_MOST_MISSED)
@@ -196,16 +199,18 @@ class Intake:
         outcome: _Outcome,
     ) -> None:
         """Store one stream's news, each once its registry has said enough about it."""
-        found = await self._sorted(outcome, (self._push(verification, each, arrival) for each in outcome.news))
+        checks = [self._push(verification, each, arrival) for each in outcome.news]
+        found = await self._sorted(key, arrival, outcome, checks)
         create = any(each.target.create for each in outcome.news)
         for turn in range(_TURNS):
             # A stream that is to be made is made even for pushes that are given up: only then is it asked for.
             if not (found or (create and outcome.unanswered and turn == 0)):
                 return
             try:
-                booked = await self._bookkeeper.book(
-                    key, self._change(found), cause=Cause.PUSH, arrival=arrival, create=create, attest=True
-                )
+                with self._tracer.span("store", arrival.trace, stream=key):
+                    booked = await self._bookkeeper.book(
+                        key, self._change(found), cause=Cause.PUSH, arrival=arrival, create=create, attest=True
+                    )
             except Deferred as error:
                 outcome.failures.append(error)
                 return
@@ -214,17 +219,26 @@ class Intake:
                 return
             again = [(push, effect) for push, effect in booked.answer if _is_open(effect)]
             outcome.taken += [(push, effect) for push, effect in booked.answer if not _is_open(effect)]
-            found = await self._sorted(
-                outcome, (verification.checked(key, push, effect, turn=turn + 1) for push, effect in again)
-            )
+            checks = [verification.checked(key, push, effect, turn=turn + 1) for push, effect in again]
+            found = await self._sorted(key, arrival, outcome, checks)
         if found:
             outcome.failures.append(Unconfirmed(f"ImageStream {key} was moved by others while its registry was asked"))
 
-    @staticmethod
-    async def _sorted(outcome: _Outcome, checks: Iterable[Awaitable[Push | Refused | Unanswered]]) -> list[Push]:
+    async def _sorted(
+        self,
+        key: StreamKey,
+        arrival: Arrival,
+        outcome: _Outcome,
+        checks: Sequence[Awaitable[Push | Refused | Unanswered]],
+    ) -> list[Push]:
         """Return the pushes that may be stored; what is refused or has to come again is noted in the outcome."""
         pushes_: list[Push] = []
-        for answer in await _all(checks):
+        if not checks:
+            return pushes_
+        with self._tracer.span("verify", arrival.trace, stream=key) as span:
+            answers = await _all(checks)
+            span.note(failed=not all(isinstance(answer, Push) for answer in answers))
+        for answer in answers:
             match answer:
                 case Push():
                     pushes_.append(answer)

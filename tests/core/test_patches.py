@@ -56,6 +56,7 @@ def plan(
     tags: Mapping[tuple[StreamKey, str], Resolved] = TAGS,
     deliveries: Mapping[StreamKey, str] | None = None,
     *,
+    traces: Mapping[StreamKey, str] | None = None,
     change_cause: bool = True,
     leave: Collection[tuple[str, str]] = (),
 ) -> Plan:
@@ -63,6 +64,7 @@ def plan(
         lambda stream, tag: tags.get((stream, tag)),
         lambda stream, _tag: (deliveries or {}).get(stream),
         change_cause,
+        trace=lambda stream, _tag: (traces or {}).get(stream, ""),
     )
     return patches.plan(found, kind, view, now=NOW, leave=leave)
 
@@ -102,6 +104,16 @@ def test_an_unknown_delivery_is_left_out() -> None:
     why = json.loads(annotation(plan(workload(trigger())), LAST_TRIGGERED) or "")
     assert "delivery" not in why
     assert why["time"] == "2026-11-23T00:38:06Z"
+
+
+def test_the_trace_of_the_delivery_is_named_where_there_is_one() -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    traced, not_traced = (
+        json.loads(annotation(plan(workload(trigger()), traces=traces), LAST_TRIGGERED) or "")
+        for traces in ({WEB: f"00-{trace}-00f067aa0ba902b7-01"}, {})
+    )
+    assert traced["trace"] == trace
+    assert "trace" not in not_traced
 
 
 def test_the_change_cause_can_be_switched_off() -> None:

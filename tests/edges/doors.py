@@ -19,6 +19,7 @@ from listener import dialects
 from listener.core import authentication
 from listener.core.events import Parsed
 from listener.core.receipts import Arrival, Moved, Receipt
+from listener.core.spans import NO_TRACER, Tracer
 from listener.core.streams import StreamKey
 from listener.dialects import Dialect
 from listener.edges.secrets import Secret, SecretGate
@@ -114,6 +115,7 @@ async def door(
     confirm: Callable[[str], Awaitable[None]] | None = None,
     proxies: Sequence[str] = (),
     limits: Limits | None = None,
+    tracer: Tracer = NO_TRACER,
 ) -> AsyncIterator[Door]:
     """Open the doors `team` and `other`, which are the same. With a scheme, their secret is SECRET; or with a gate."""
     meter = Answered()
@@ -129,7 +131,8 @@ async def door(
         return Hook(name, found, own, noted, confirm, is_open=scheme is None and gate is None)
 
     networks = [ip_network(network) for network in proxies]
-    hooks = Hooks({name: hook(name) for name in ("team", "other")}, meter, proxies=networks, limits=limits)
+    named = {name: hook(name) for name in ("team", "other")}
+    hooks = Hooks(named, meter, proxies=networks, limits=limits, tracer=tracer)
     server = Server(hooks.connections())
     port = await server.start(LOOPBACK)
     async with aiohttp.ClientSession() as client:

@@ -30,6 +30,7 @@ from listener import dialects
 from listener.core import events
 from listener.core.events import LARGEST_BODY, LARGEST_PROVEN_BODY, Delivery, Parsed, Remark
 from listener.core.receipts import Arrival, Moved, Receipt
+from listener.core.spans import NO_TRACER, Tracer
 from listener.dialects import Dialect
 from listener.edges.listening import Bounds, Connections
 from listener.edges.web import bodies
@@ -113,9 +114,11 @@ class Hooks:
         *,
         proxies: Sequence[Network] = (),
         limits: Limits | None = None,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._hooks = hooks
         self._meter = meter
+        self._tracer = tracer
         self._limits = limits = limits or Limits()
         self._closed = False
         self._in_flight = 0
@@ -153,21 +156,27 @@ class Hooks:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._connections is not None:
             self._connections.spoke(request.protocol)
-        arrival = Arrival(f"{_PROCESS}{next(self._numbers):012x}", self._clock(), datetime.now(UTC))
+        delivery_id = f"{_PROCESS}{next(self._numbers):012x}"
+        received, at = self._clock(), datetime.now(UTC)
         hook = self._hooks.get(_name(request))
         # A stranger's words become no metric label and no log field.
         label = hook.name if hook else "unknown"
         # Never unbound: each request has a task, and with it a context, of its own.
-        structlog.contextvars.bind_contextvars(delivery=arrival.delivery_id, registry=label)
+        structlog.contextvars.bind_contextvars(delivery=delivery_id, registry=label)
+        parent = request.headers.get("traceparent", "")
+        tracer = self._tracer if hook else NO_TRACER  # to knock where no hook is leaves no trace
         self._in_flight += 1
         self._empty.clear()
         try:
-            response, outcome = await self._outcome(_Visit(request, hook, label, arrival))
+            with tracer.span("hook", parent, delivery=delivery_id, registry=label) as span:
+                arrival = Arrival(delivery_id, received, at, span.trace)
+                response, outcome = await self._outcome(_Visit(request, hook, label, arrival))
+                span.note(outcome=outcome, failed=response.status >= 500)
         finally:
             self._in_flight -= 1
             if not self._in_flight:
                 self._empty.set()
-        self._meter.hook_answered(label, outcome, self._clock() - arrival.received)
+        self._meter.hook_answered(label, outcome, self._clock() - received)
         return response
 
     async def _outcome(self, visit: _Visit) -> _Answer:
