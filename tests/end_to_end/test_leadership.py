@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -213,15 +214,17 @@ async def _follows(listener: Listener) -> bool:
 
 
 async def test_who_ends_hands_over_in_the_middle(cluster: ClusterUnderTest, api: Api, tmp_path: Path) -> None:
-    assert await struck(cluster, api, tmp_path / "fleet", terminate) < A_MOMENT
+    gap = await struck(cluster, api, tmp_path / "fleet", terminate)
+    sys.stdout.write(f"terminate: nobody patched for {gap:.1f} s\n")
+    assert gap < A_MOMENT
 
 
 async def test_another_goes_on_where_the_leader_was_stopped(
-    cluster: ClusterUnderTest, api: Api, tmp_path: Path, record_property: Callable[[str, object], None]
+    cluster: ClusterUnderTest, api: Api, tmp_path: Path
 ) -> None:
     """All at once, for most of the time is waiting."""
     strikes: dict[str, Strike] = {"kill": kill, "stop": stop, "cut": cut}
     gaps = await asyncio.gather(*(struck(cluster, api, tmp_path / name, strike) for name, strike in strikes.items()))
     for name, gap in zip(strikes, gaps, strict=True):
-        record_property(f"seconds without a leader: {name}", gap)
+        sys.stdout.write(f"{name}: nobody patched for {gap:.1f} s\n")
         assert LIFE_SECONDS - HELD_SECONDS - 1 < gap < LIFE_SECONDS + A_MOMENT
