@@ -9,7 +9,7 @@ import platform
 import secrets
 import signal
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_network
@@ -22,6 +22,7 @@ from listener import __version__
 from listener.core import authentication, tracking
 from listener.core.events import Parsed
 from listener.core.hosts import HostPolicy
+from listener.core.kinds import Kind
 from listener.core.manifests import Platform
 from listener.core.origins import Origin
 from listener.core.polling import Bounds
@@ -37,6 +38,7 @@ from listener.edges.registry import HostSettings, Registries
 from listener.edges.secrets import Secret, SecretGate
 from listener.edges.web import Address, Gate, Hook, Hooks, Server, monitoring_app
 from listener.errors import ClusterUnavailable, SettingsError
+from listener.flow import openshift
 from listener.flow.bookkeeper import Bookkeeper, Cause
 from listener.flow.certificates import FileKeeper, Keeper
 from listener.flow.fanout import FanOut
@@ -45,11 +47,12 @@ from listener.flow.inquiry import Inquiry, PullSecrets
 from listener.flow.intake import Intake
 from listener.flow.leadership import Endless, Leadership, Term
 from listener.flow.ledger import Ledger, opening
+from listener.flow.openshift import OpenShift, is_openshift
 from listener.flow.reconciler import Reconciler
 from listener.flow.recorder import Recorder
 from listener.flow.state import State, StreamSink, WorkloadSink
 from listener.flow.throttle import Throttle
-from listener.flow.watcher import Watcher
+from listener.flow.watcher import Sink, Watcher
 from listener.settings import Imports, PerHost, Registry, SecretSource, Settings, seconds
 
 if TYPE_CHECKING:
@@ -175,15 +178,11 @@ class Service:
             term=term,
             tracer=tracer,
         )
-        namespaces = settings.namespaces or (None,)
-        self._stream_watchers: list[Watcher[Any, Any]] = [
-            Watcher(cluster.streams(namespace), StreamSink(self._state)) for namespace in namespaces
-        ]
-        self._watchers = self._stream_watchers + [
-            Watcher(cluster.workloads(kind, namespace), WorkloadSink(self._state, kind.label))
-            for namespace in namespaces
-            for kind in self._kinds
-        ]
+        self._openshift = OpenShift(cluster, self._state.streams, self._metrics, tracer=tracer)
+        self._is_on_openshift = False
+        self._begun = asyncio.Event()  # what the cluster is has been learnt, and what is done there has begun
+        self._stream_watchers: list[Watcher[Any, Any]] = []
+        self._watchers: list[Watcher[Any, Any]] = []
         self._hooks = Hooks(
             {r.name: self._hook(r, n, intake(r)) for n, r in enumerate(settings.registries)},
             self._metrics,
@@ -216,15 +215,62 @@ class Service:
         self.hooks_port = await self._listen("hooks", self._settings.listen.hooks)
         if self._lookup:
             self.admission_port = await self._listen("admission", self._settings.listen.admission, self._lookup.tls)
-            self._run(self._lookup.keeper.run(), "certificate")
         for registries in (self._registries, self._hook_registries, self._strangers_registries):
             await self._clients.enter_async_context(registries)
         if self._signers:
             await self._clients.enter_async_context(self._signers)
         for gate in self._signed:
             self._clients.push_async_callback(gate.close)
+        self._run(self._work(), "work")
+        log.info(
+            "listener.started",
+            version=__version__,
+            hooks=self.hooks_port,
+            monitoring=self.monitoring_port,
+            registries=[registry.name for registry in self._settings.registries],
+        )
+
+    async def _work(self) -> None:
+        """Learn what the cluster is, and do for ever what is to be done there."""
+        self._is_on_openshift = await is_openshift(self._cluster)
+        if self._is_on_openshift:
+            await self._step_back()
+        else:
+            self._follow(StreamSink(self._state), self._kinds)
+            self._begin()
+        self._begun.set()
+        await self.failed()
+
+    async def _step_back(self) -> None:
+        """OpenShift does all the rest itself."""
+        log.info(
+            "listener.on_openshift",
+            does="imports a tag as soon as its registry tells of a push",
+            leaves_to_openshift="histories, triggers, builds, lookups, scheduled imports",
+        )
+        if own := [registry.name for registry in self._settings.registries if registry.integrated]:
+            log.warning("listener.integrated_ignored", registries=own, reason="OpenShift's own registry serves streams")
+        if self._lookup:
+            log.warning("listener.lookup_ignored", reason="OpenShift looks names up itself")
+            await self._servers["admission"].close()
+        self._follow(openshift.StreamSink(self._state.streams), ())
+
+    def _follow(self, streams: Sink[Any, Any], kinds: Sequence[Kind]) -> None:
+        namespaces = self._settings.namespaces or (None,)
+        self._stream_watchers += [Watcher(self._cluster.streams(namespace), streams) for namespace in namespaces]
+        self._watchers += self._stream_watchers
+        self._watchers += [
+            Watcher(self._cluster.workloads(kind, namespace), WorkloadSink(self._state, kind.label))
+            for namespace in namespaces
+            for kind in kinds
+        ]
         for watcher in self._watchers:
             self._run(watcher.run(), f"watch {watcher.resource}")
+
+    def _begin(self) -> None:
+        """Everything that an OpenShift would do itself."""
+        if self._lookup:
+            self._run(self._lookup.keeper.run(), "certificate")
         if self._leadership:
             self._election = self._run(self._leadership.run(), "election")
             lease = self._cluster.lease(*self._leadership.key)
@@ -234,20 +280,15 @@ class Service:
         self._run(self._fan_out.run(), "fan-out")
         self._run(self._ledger.run(), "ledger")
         self._run(self._recorder.run(), "events")
-        log.info(
-            "listener.started",
-            version=__version__,
-            hooks=self.hooks_port,
-            monitoring=self.monitoring_port,
-            registries=[registry.name for registry in self._settings.registries],
-        )
 
     async def ready(self) -> None:
         """Wait until the cluster was seen as a whole."""
+        await self._begun.wait()
         for watcher in self._watchers:
             await watcher.synced()
 
     async def _streams_known(self) -> None:
+        await self._begun.wait()
         for watcher in self._stream_watchers:
             await watcher.synced()
 
@@ -304,11 +345,14 @@ class Service:
         ]
 
     def not_ready(self) -> list[str]:
-        complaints = ["shutting down"] if self._draining else []
-        return complaints + [f"{resource} are not synced yet" for resource in self._unsynced()]
+        return (["shutting down"] if self._draining else []) + self._unknown()
 
-    def _unsynced(self) -> list[str]:
-        return sorted({watcher.resource for watcher in self._watchers if not watcher.is_synced})
+    def _unknown(self) -> list[str]:
+        """What of the cluster is not known yet."""
+        if not self._begun.is_set():
+            return ["the API server has not told yet what it serves"]
+        unsynced = {watcher.resource for watcher in self._watchers if not watcher.is_synced}
+        return [f"{resource} are not synced yet" for resource in sorted(unsynced)]
 
     # Building
 
@@ -335,9 +379,10 @@ class Service:
         )
 
         async def take(parsed: Parsed, arrival: Arrival, seconds: float) -> Receipt:
-            if unsynced := self._unsynced():
-                raise ClusterUnavailable(f"starting up, {', '.join(unsynced)} are not synced yet")
-            return await intake.take(origin, parsed, arrival, patience_seconds=seconds)
+            if unknown := self._unknown():
+                raise ClusterUnavailable(f"starting up, {', '.join(unknown)}")
+            taker = self._openshift if self._is_on_openshift else intake
+            return await taker.take(origin, parsed, arrival, patience_seconds=seconds)
 
         return Hook(registry.name, dialect, gate, take, confirm, is_open=bool(registry.auth.none))
 

@@ -46,11 +46,15 @@ class ClusterUnderTest:
 
 
 @asynccontextmanager
-async def sandbox_cluster(folder: Path, *, openshift: bool = False) -> AsyncIterator[ClusterUnderTest]:
-    """Run a fresh sandbox whose kubeconfig is written to `folder`; `openshift` adds types that only OpenShift has."""
+async def sandbox_cluster(
+    folder: Path, *, openshift: bool = False, imports: bool = False
+) -> AsyncIterator[ClusterUnderTest]:
+    """Run a fresh sandbox whose kubeconfig is written to `folder`; `openshift` adds types that only OpenShift has,
+    `imports` its ImageStreamImports.
+    """
     from listener.sandbox.cluster import Cluster  # noqa: PLC0415 - a run on a real cluster does without
 
-    async with Cluster(port=0, openshift=openshift) as sandbox:
+    async with Cluster(port=0, openshift=openshift, imports=imports) as sandbox:
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(sandbox.kubeconfig())
         async with running_cluster(kubeconfig, sandbox) as cluster:

@@ -50,8 +50,10 @@ def container_of(rendered: Rendered) -> dict[str, Any]:
 
 async def test_what_openshift_does_itself_is_left_to_it(helm: Path, tmp_path: Path) -> None:
     openshift = ("--api-versions", "image.openshift.io/v1/ImageStreamImport")
-    kinds = {kind for kind, _ in await render(helm, tmp_path, {}, *openshift)}
-    assert "CustomResourceDefinition" not in kinds
+    rendered = await render(helm, tmp_path, {"monitoring": {"rules": {"enabled": True}}}, *openshift)
+    assert {kind for kind, _ in rendered} & {"CustomResourceDefinition", "Role", "RoleBinding"} == set()
+    groups = [group["name"] for group in rendered["PrometheusRule", NAME]["spec"]["groups"]]
+    assert groups == ["imagestream-listener"]
     assert "CustomResourceDefinition" in {kind for kind, _ in await render(helm, tmp_path, {})}
     assert "lookup.enabled: OpenShift" in await refusal(helm, tmp_path, {"lookup": {"enabled": True}}, *openshift)
 

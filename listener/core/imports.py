@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -25,6 +25,26 @@ _INTERVAL: Final = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", 
 _NUMBER, _REST = r"(0|[1-9][0-9]*)", r"(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?"
 _MINOR: Final = re.compile(rf"v?{_NUMBER}\.{_NUMBER}{_REST}")
 _FULL: Final = re.compile(rf"v?{_NUMBER}\.{_NUMBER}\.{_NUMBER}{_REST}")
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What OpenShift says of an import that it was asked for: the digest, or else why there is none.
+
+    `reason` is one of `Problem`'s words, or another that Kubernetes has.
+    """
+
+    digest: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportAnswer:
+    """All of it, in the order in which it was asked; and the stream as it is since."""
+
+    images: tuple[Imported, ...]
+    stream: Stream | None = None
 
 
 def wants_import(spec_tag: SpecTag, known: TagHistory) -> bool:

@@ -26,6 +26,7 @@ from yarl import URL
 
 from listener.core.actions import Start
 from listener.core.changes import Gone, Mark, Page, Seen
+from listener.core.imports import ImportAnswer
 from listener.core.keyring import PullSecret
 from listener.core.kinds import Kind
 from listener.core.leases import Lease
@@ -33,7 +34,7 @@ from listener.core.managers import Manager
 from listener.core.notices import Notice
 from listener.core.outcomes import End, Outcome, shortened
 from listener.core.renewal import Secret, Webhooks
-from listener.core.streams import Stream, StreamKey
+from listener.core.streams import SpecTag, Stream, StreamKey
 from listener.core.workloads import Workload, WorkloadKey
 from listener.edges import kubernetes, objects
 from listener.errors import ClusterRefused, ClusterUnavailable, NotServed, SettingsError, WatchExpired
@@ -48,6 +49,7 @@ _LEASES_PATH = "/apis/coordination.k8s.io/v1"
 _PAGE_SIZE = 500  # some 2.6 MB of Deployments: 5 ms to decode, so the loop never blocks
 _LINE_LIMIT = 32 * 1024 * 1024  # one watch event; etcd refuses objects over 1.5 MiB, JSON escapes can multiply that
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30)
+_IMPORT_TIMEOUT = aiohttp.ClientTimeout(total=65)  # API servers end every request after a minute
 _LIST_TIMEOUT = aiohttp.ClientTimeout(total=120)
 # The server ends a watch after `timeoutSeconds`. Bookmarks come about once a minute, so a connection that is silent for
 # much longer is dead without knowing it (a black hole): read on from where we were, on a new one.
@@ -306,6 +308,13 @@ class Cluster:
         body = {"metadata": {"resourceVersion": stream.resource_version, "annotations": annotations}}
         return await self._write("PATCH", path, body, "application/merge-patch+json", objects.read_stream)
 
+    async def import_images(self, stream: Stream, spec_tags: Sequence[SpecTag]) -> Outcome[ImportAnswer]:
+        """Have OpenShift import these tags into a stream now. APPLIED tells that it has tried, and how it went."""
+        path = _path(STREAMS_PATH, "imagestreamimports", stream.key.namespace)
+        body = objects.write_import(stream, spec_tags)
+        read = partial(objects.read_import, asked=len(spec_tags))
+        return await self._write("POST", path, body, "application/json", read, limits=_IMPORT_TIMEOUT)
+
     async def patch_workload(
         self, kind: Kind, key: WorkloadKey, operations: Sequence[Mapping[str, Any]], *, dry_run: bool = False
     ) -> Outcome[Workload]:
@@ -344,17 +353,27 @@ class Cluster:
         It is asked for once: a definition may come and go, but not change its names.
         """
         if (api_version, kind) not in self._plurals:
-            path = _group_path(api_version)
-            answer = await self.read(path, {}, limits=_REQUEST_TIMEOUT)
-            try:
-                resources = _decode_resources(answer).resources
-            except _DECODE_ERRORS as error:
-                raise ClusterUnavailable(f"GET {path}: not a list of resources: {error}") from error
+            resources = await self._resources(api_version)
             found = [each.name for each in resources if each.kind == kind and "/" not in each.name]
             if not found:
                 raise NotServed(f"the cluster serves no kind {kind} of {api_version}", status=404)
             self._plurals[api_version, kind] = found[0]
         return self._plurals[api_version, kind]
+
+    async def serves(self, api_version: str, resource: str) -> bool:
+        """Tell whether there is a resource of that plural, by the API server's discovery. Raises ClusterError."""
+        try:
+            return any(each.name == resource for each in await self._resources(api_version))
+        except NotServed:
+            return False
+
+    async def _resources(self, api_version: str) -> list[_Resource]:
+        path = _group_path(api_version)
+        answer = await self.read(path, {}, limits=_REQUEST_TIMEOUT)
+        try:
+            return _decode_resources(answer).resources
+        except _DECODE_ERRORS as error:
+            raise ClusterUnavailable(f"GET {path}: not a list of resources: {error}") from error
 
     async def _object_path(self, kind: Kind, key: WorkloadKey) -> str:
         plural = kind.plural or await self.plural(kind.api_version, kind.name)
@@ -457,12 +476,13 @@ class Cluster:
         read: Callable[[bytes], V],
         *,
         dry_run: bool = False,
+        limits: aiohttp.ClientTimeout = _REQUEST_TIMEOUT,
     ) -> Outcome[V]:
         query = {} if method == "DELETE" else {"fieldManager": FIELD_MANAGER}
         if dry_run:
             query["dryRun"] = "All"
         try:
-            status, headers, answer = await self._send(method, path, query, _encode(body), content_type)
+            status, headers, answer = await self._send(method, path, query, _encode(body), content_type, limits=limits)
         except ClusterUnavailable as error:
             return Outcome(End.UNREACHABLE, message=str(error))
         if status in (200, 201, 202):

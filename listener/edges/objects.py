@@ -17,6 +17,7 @@ from listener.core import build_configs, deployment_configs, lookups, runs, stre
 from listener.core.actions import LAST_TRIGGERED
 from listener.core.fanouts import Failure, FanOutRecord, Phase
 from listener.core.history import Condition, Resolution, TagHistory, TagItem
+from listener.core.imports import ImportAnswer, Imported
 from listener.core.keyring import PullSecret
 from listener.core.kinds import DAEMON_SET, DEPLOYMENT, JOB, POD, STATEFUL_SET, Form, Kind
 from listener.core.leases import Lease
@@ -335,6 +336,30 @@ class _StreamObject(_Struct):
     status: _StreamStatus | None = None
 
 
+class _Named(_Struct):
+    metadata: _ObjectMetadata
+
+
+class _ImportResult(_Struct):
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+class _ImportedImage(_Struct):
+    status: _ImportResult
+    image: _Named | None = None
+
+
+class _ImportStatus(_Struct):
+    images: list[_ImportedImage] | None = None
+    stream: _StreamObject | None = msgspec.field(name="import", default=None)
+
+
+class _Import(_Struct):
+    status: _ImportStatus
+
+
 class _SecretAnnotations(_Struct):
     exclude: str | None = msgspec.field(name=EXCLUDE_SECRET, default=None)
 
@@ -390,6 +415,7 @@ _managed = msgspec.json.Decoder(_ManagedObject)
 _build_config = msgspec.json.Decoder(_BuildConfig)
 _runnable = msgspec.json.Decoder(_Runnable)
 _stream = msgspec.json.Decoder(_StreamObject)
+_import = msgspec.json.Decoder(_Import)
 _secret = msgspec.json.Decoder(_Secret)
 _secrets = msgspec.json.Decoder(_SecretList)
 _kept_secret = msgspec.json.Decoder(_KeptSecret)
@@ -576,7 +602,10 @@ def _containers(found: list[_Container] | None) -> tuple[Container, ...]:
 
 def read_stream(raw: bytes | msgspec.Raw) -> Stream:
     """Read an ImageStream. Raises msgspec.ValidationError for an object of another shape."""
-    found = _stream.decode(raw)
+    return _read_stream(_stream.decode(raw))
+
+
+def _read_stream(found: _StreamObject) -> Stream:
     metadata, spec, status = found.metadata, found.spec or _StreamSpec(), found.status or _StreamStatus()
     annotations = metadata.annotations or _StreamAnnotations()
     return Stream(
@@ -652,6 +681,43 @@ def _conditions(found: list[_Condition] | None) -> tuple[Condition, ...]:
         Condition(c.type, c.status, c.last_transition_time or "", c.reason or "", c.message or "", c.generation)
         for c in found or ()
     )
+
+
+def write_import(stream: Stream, spec_tags: Iterable[SpecTag]) -> dict[str, Any]:
+    """Write an ImageStreamImport of these tags. With the uid a stream that is gone is not made again."""
+    return {
+        "apiVersion": "image.openshift.io/v1",
+        "kind": "ImageStreamImport",
+        "metadata": {"name": stream.key.name, "namespace": stream.key.namespace, "uid": stream.uid},
+        "spec": {"import": True, "images": [_write_image(spec_tag) for spec_tag in spec_tags]},
+    }
+
+
+def _write_image(spec_tag: SpecTag) -> dict[str, Any]:
+    policy: dict[str, Any] = {"insecure": spec_tag.insecure, "scheduled": spec_tag.scheduled}
+    if spec_tag.import_mode:
+        policy["importMode"] = spec_tag.import_mode
+    return {
+        "from": {"kind": "DockerImage", "name": spec_tag.from_name},
+        "to": {"name": spec_tag.name},
+        "importPolicy": policy,
+        "referencePolicy": {"type": spec_tag.reference_policy},
+    }
+
+
+def read_import(raw: bytes, asked: int) -> ImportAnswer:
+    """Read the answer to an ImageStreamImport of so many images. Raises msgspec.ValidationError for another."""
+    status = _import.decode(raw).status
+    images = tuple(_imported(found) for found in status.images or ())
+    if len(images) != asked:
+        raise msgspec.ValidationError(f"{asked} images were asked for, and it speaks of {len(images)}")
+    return ImportAnswer(images, _read_stream(status.stream) if status.stream else None)
+
+
+def _imported(found: _ImportedImage) -> Imported:
+    if found.image and found.status.status == "Success":
+        return Imported(digest=found.image.metadata.name)
+    return Imported(reason=found.status.reason, message=found.status.message or "unknown error prevented import")
 
 
 def read_pull_secrets(raw: bytes) -> list[PullSecret]:

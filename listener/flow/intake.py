@@ -19,35 +19,34 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import structlog
 
 from listener.core import pushes
 from listener.core.events import Parsed, PushEvent, Remark
+from listener.core.manifests import Described
 from listener.core.notices import Notice, Reason, about_stream
 from listener.core.origins import Origin
 from listener.core.pushes import CLOCKS_APART, Effect, Push
 from listener.core.receipts import Arrival, Moved, Receipt
-from listener.core.references import Reference
 from listener.core.spans import NO_TRACER, Tracer
-from listener.core.streams import Repository, Source, Stream, StreamKey
+from listener.core.streams import Source, Stream, StreamKey
 from listener.errors import Deferred, Unconfirmed
 from listener.flow.bookkeeper import Booked, Bookkeeper, Cause, Change, NotBooked
+from listener.flow.concerned import Wanted, concerned
 from listener.flow.inquiry import Inquiry
+from listener.flow.lasting import Lasting
 from listener.flow.overdue import Overdue
-from listener.flow.questions import Lasting, Questions, Recent
+from listener.flow.questions import Question, Questions, Recent
 from listener.flow.state import State
+from listener.flow.together import together
 from listener.flow.verification import Refused, Unanswered, Verification
 
 log = structlog.get_logger()
 
-T = TypeVar("T")
-
-_AT_ONCE = 32
-_MOST_UNPROVEN = 100
 _ASK_SHARE = 0.6  # of the time that a sender waits, for all that its delivery asks
 _MISSED_SECONDS, _MOST_MISSED = 60.0, 1000
 _UNTAKEN_SECONDS, _MOST_UNTAKEN = 3600.0, 1000
@@ -66,31 +65,12 @@ class Importer(Protocol):
     def announced(self, source: Source, digest: str) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Target:
-    """A stream tag that a push concerns. `name` is its repository as the stream's owner wrote it."""
-
-    stream: StreamKey
-    tag: str
-    name: str
-    create: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What one event asks of one stream tag."""
-
-    event: PushEvent
-    source: Source
-    target: _Target
-
-
 @dataclass(slots=True)
 class _Outcome:
     """What became of the pushes to one stream, as far as it has come. `recorded` is no news, and nothing to be done."""
 
-    recorded: list[_Wanted] = field(default_factory=list)
-    news: list[_Wanted] = field(default_factory=list)
+    recorded: list[Wanted] = field(default_factory=list)
+    news: list[Wanted] = field(default_factory=list)
     taken: list[tuple[Push, Effect]] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     unanswered: list[Unanswered] = field(default_factory=list)
@@ -123,7 +103,7 @@ class Intake:
         self._limit = history_limit
         self._namespaces = frozenset(namespaces)
         self._tracer = tracer
-        self._lasting = Lasting(inquiry)
+        self._lasting = Lasting[Question, Described]()
         self._overdue = Overdue()
         self._missed = Recent(seconds=_MISSED_SECONDS, most=_MOST_MISSED)
         self._untaken = Recent(seconds=_UNTAKEN_SECONDS, most=_MOST_UNTAKEN)
@@ -135,21 +115,12 @@ class Intake:
 
         To deliver again after that is safe: what was stored is then unchanged.
         """
-        ignored, refused = list(parsed.ignored), list(parsed.refused)
+        found = concerned(origin, parsed, self._state.streams, self._namespaces)
+        refused = found.refused
         outcomes: dict[StreamKey, _Outcome] = defaultdict(_Outcome)
-        for event in self._believable(origin, parsed.pushes, refused):
-            if why := origin.complaint(event):
-                refused.append(Remark(_what(event), why))
-                continue
-            source = _source(origin, event)
-            targets, remark = self._targets(origin, event, source)
-            if remark:
-                refused.append(remark)
-            elif not targets:
-                ignored.append(Remark(_what(event), f"no ImageStream takes images from {source}"))
-            for target in targets:
-                wanted, outcome = _Wanted(event, source, target), outcomes[target.stream]
-                (outcome.recorded if self._is_recorded(wanted, arrival) else outcome.news).append(wanted)
+        for wanted in found.wanted:
+            outcome = outcomes[wanted.target.stream]
+            (outcome.recorded if self._is_recorded(wanted, arrival) else outcome.news).append(wanted)
         if any(outcome.news for outcome in outcomes.values()):
             seconds = _ASK_SHARE * patience_seconds
             async with Questions(self._inquiry, self._lasting, self._state, self._missed, seconds=seconds) as questions:
@@ -157,7 +128,7 @@ class Intake:
                     questions, self._state, self._overdue, asks=origin.verify, believes=origin.believes_unverified
                 )
                 works = (self._take_for(key, verification, arrival, outcome) for key, outcome in outcomes.items())
-                for bug in await _all(works):
+                for bug in await together(works):
                     if bug is not None:  # it goes before "come again": it must be seen
                         raise bug
         moved: list[Moved] = []
@@ -179,17 +150,7 @@ class Intake:
         unanswered = self._tell_unanswered(given_up)
         if moved:
             self._meter.stored(asyncio.get_running_loop().time() - arrival.received)
-        return Receipt(tuple(moved), tuple(unchanged), tuple(ignored), tuple(refused), tuple(unanswered))
-
-    @staticmethod
-    def _believable(origin: Origin, events: Sequence[PushEvent], refused: list[Remark]) -> Iterable[PushEvent]:
-        """Of who proved nothing, only that something was pushed; what it is, the registry says."""
-        if origin.is_proven or not origin.verify:
-            return events
-        if len(events) > _MOST_UNPROVEN:
-            why = f"of who proved nothing, {_MOST_UNPROVEN} pushes of a delivery are looked up; set a secret in auth"
-            refused.append(Remark(f"{len(events) - _MOST_UNPROVEN} pushes more", why))
-        return [replace(event, digest=None, timestamp=None) for event in events[:_MOST_UNPROVEN]]
+        return Receipt(tuple(moved), tuple(unchanged), tuple(found.ignored), tuple(refused), tuple(unanswered))
 
     async def _take_for(
         self,
@@ -236,7 +197,7 @@ class Intake:
         if not checks:
             return pushes_
         with self._tracer.span("verify", arrival.trace, stream=key) as span:
-            answers = await _all(checks)
+            answers = await together(checks)
             span.note(failed=not all(isinstance(answer, Push) for answer in answers))
         for answer in answers:
             match answer:
@@ -252,7 +213,7 @@ class Intake:
                     raise answer
         return pushes_
 
-    def _is_recorded(self, wanted: _Wanted, arrival: Arrival) -> bool:
+    def _is_recorded(self, wanted: Wanted, arrival: Arrival) -> bool:
         """Whether the stream holds just that already: then nobody need be asked, though what we know may be old.
 
         Senders repeat themselves, and tell each replica: most of what comes is this, and nearly all of it is at a head.
@@ -266,7 +227,7 @@ class Intake:
         push = _named(wanted, event.digest, arrival)
         return pushes.is_recorded(stream, push) and pushes.take(stream, push, limit=self._limit)[0] is stream
 
-    async def _push(self, verification: Verification, wanted: _Wanted, arrival: Arrival) -> Push | Refused | Unanswered:
+    async def _push(self, verification: Verification, wanted: Wanted, arrival: Arrival) -> Push | Refused | Unanswered:
         """What is to be stored for one tag, checked by what is known of its stream."""
         target = wanted.target
         if wanted.event.digest is None:
@@ -298,30 +259,6 @@ class Intake:
             if each.source in taken or each.source in given_up or self._untaken.add(each.source):
                 self._importer.announced(each.source, taken.get(each.source) or each.event.digest or "")
 
-    # Who is concerned
-
-    def _targets(self, origin: Origin, event: PushEvent, source: Source) -> tuple[list[_Target], Remark | None]:
-        """The stream tags that a push moves, and whether the stream may be created for it; or why there can be none."""
-        repository = Repository(source.registry, source.repository)
-        targets = {
-            (key, tag): _Target(key, tag, name)
-            for key in self._state.streams.fed_by(repository)
-            if (stream := self._state.streams.get(key))
-            for tag, name in stream.fed_by(repository, event.tag).items()
-        }
-        remark = None
-        if origin.integrated:
-            own = origin.own_stream(event, self._namespaces)
-            if isinstance(own, str):
-                remark = Remark(_what(event), own)
-            else:
-                place = own, event.tag
-                known = targets.get(place)
-                targets[place] = _Target(
-                    *place, known.name if known else f"{origin.host}/{event.repository}", create=True
-                )
-        return sorted(targets.values()), None if targets else remark
-
     def _tell_refused(self, key: StreamKey, outcome: _Outcome) -> list[Remark]:
         """Tell the stream's people, and return what the sender is told."""
         if not (outcome.refused or outcome.unstored):
@@ -347,44 +284,17 @@ class Intake:
         return remarks
 
 
-async def _all(works: Iterable[Awaitable[T]]) -> Sequence[T | BaseException]:
-    """Do all, so many at once, and return what each returned or raised. One alone, as is usual, needs no task."""
-    found = list(works)
-    answers: list[T | BaseException] = [asyncio.CancelledError()] * len(found)
-    waiting = iter(enumerate(found))
-
-    async def work() -> None:
-        for number, each in waiting:
-            try:
-                answers[number] = await each
-            except Exception as error:
-                answers[number] = error
-
-    if len(found) == 1:
-        await work()
-    else:
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(min(_AT_ONCE, len(found))):
-                workers.create_task(work())
-    return answers
-
-
-def _what(event: PushEvent) -> str:
-    """What a remark is about."""
-    return f"push of {event.repository}:{event.tag}"
-
-
 def _is_open(effect: Effect) -> bool:
     """Whether nothing was done yet."""
     return effect in (Effect.UNSURE, Effect.UNSEEN)
 
 
-def _named(wanted: _Wanted, digest: str, arrival: Arrival) -> Push:
+def _named(wanted: Wanted, digest: str, arrival: Arrival) -> Push:
     """The push of an image that its sender named."""
     return _of(wanted, arrival, digest, _pushed(wanted.event, arrival))
 
 
-def _of(wanted: _Wanted, arrival: Arrival, digest: str, pushed: str = "") -> Push:
+def _of(wanted: Wanted, arrival: Arrival, digest: str, pushed: str = "") -> Push:
     """The push of an image; of one that its registry names nobody knows when it was pushed."""
     target, created = wanted.target, arrival.at.strftime("%Y-%m-%dT%H:%M:%SZ")
     return Push(target.tag, wanted.source, target.name, digest, digest, created, pushed)
@@ -394,8 +304,3 @@ def _pushed(event: PushEvent, arrival: Arrival) -> str:
     """The registry's time of a push. One that is yet to come orders nothing: every later push would seem late."""
     is_to_come = event.timestamp is not None and event.timestamp > arrival.at + CLOCKS_APART
     return "" if is_to_come else pushes.time_text(event.timestamp)
-
-
-def _source(origin: Origin, event: PushEvent) -> Source:
-    """What a push was to, by the registry's own name: the host in the event is a hint, and believed by nobody."""
-    return Source.of(Reference(origin.host, event.repository, event.tag))

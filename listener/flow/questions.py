@@ -19,6 +19,7 @@ from listener.core.references import Reference
 from listener.core.streams import Repository, Source, SpecTag, StreamKey
 from listener.errors import ClusterError, RegistryRefused, RegistryUnavailable
 from listener.flow.inquiry import Access, Inquiry
+from listener.flow.lasting import Lasting
 from listener.flow.state import State
 
 T = TypeVar("T")
@@ -54,34 +55,8 @@ class Recent:
         return True
 
 
-class Lasting:
-    """Questions by digest, which go on when their delivery has given up: its sender comes again, and finds the answer.
-
-    What a registry says of a digest stays true, so an answer is kept for a while.
-    """
-
-    def __init__(self, inquiry: Inquiry, *, seconds: float = 30, most: int = 200) -> None:
-        self._inquiry = inquiry
-        self._seconds = seconds
-        self._most = most
-        self._asked: dict[tuple[Source, Access], asyncio.Task[Described]] = {}
-
-    async def head(self, source: Source, access: Access) -> Described:
-        question = source, access
-        task = self._asked.get(question)
-        if task is None:
-            if len(self._asked) >= self._most:
-                return await self._inquiry.head(source.reference, access)
-            task = asyncio.create_task(self._inquiry.head(source.reference, access), name=f"question about {source}")
-            self._asked[question] = task
-            task.add_done_callback(partial(self._answered, question))
-        return await asyncio.shield(task)
-
-    def _answered(self, question: tuple[Source, Access], task: asyncio.Task[Described]) -> None:
-        if task.cancelled() or task.exception():
-            del self._asked[question]
-        else:
-            asyncio.get_running_loop().call_later(self._seconds, self._asked.pop, question)
+Question = tuple[Source, Access]
+"""What is asked by digest. What a registry says of a digest stays true, so the answer may be kept."""
 
 
 class Questions:
@@ -92,7 +67,9 @@ class Questions:
     if there is none, or none in time.
     """
 
-    def __init__(self, inquiry: Inquiry, lasting: Lasting, state: State, missed: Recent, *, seconds: float) -> None:
+    def __init__(
+        self, inquiry: Inquiry, lasting: Lasting[Question, Described], state: State, missed: Recent, *, seconds: float
+    ) -> None:
         self._inquiry = inquiry
         self._lasting = lasting
         self._state = state
@@ -172,12 +149,7 @@ class Questions:
         while True:
             pause = next(pauses, _PAUSES[-1])
             try:
-                asking = (
-                    self._lasting.head(source, access)
-                    if source.digest
-                    else self._inquiry.head(source.reference, access)
-                )
-                return await self._in_time(source, asking)
+                return await self._in_time(source, self._head(source, access))
             except RegistryRefused as error:
                 if error.reason != Problem.NOT_FOUND:
                     raise
@@ -193,6 +165,10 @@ class Questions:
                 if troubles == _TRIES_IN_TROUBLE or error.retry_after_seconds or self._has_passed(pause):
                     raise
             await asyncio.sleep(pause)
+
+    async def _head(self, source: Source, access: Access) -> Described:
+        ask = partial(self._inquiry.head, source.reference, access)
+        return await (self._lasting.ask((source, access), ask) if source.digest else ask())
 
     async def _once(self, question: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
         task: asyncio.Task[T] | None = self._asked.get(question)

@@ -45,8 +45,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
-{{/* The least rights that the settings ask for. */}}
+{{/* The least rights that the settings ask for. On OpenShift there is nothing to do but to ask for imports. */}}
 {{- define "listener.rules" -}}
+{{- if include "listener.isOpenShift" . -}}
+- apiGroups: [image.openshift.io]
+  resources: [imagestreams]
+  verbs: [get, list, watch]
+- apiGroups: [image.openshift.io]
+  resources: [imagestreamimports]
+  verbs: [create]
+{{- else -}}
+{{ include "listener.ownRules" . }}
+{{- end -}}
+{{- end -}}
+
+{{- define "listener.ownRules" -}}
 {{- $integrated := false -}}
 {{- range .Values.settings.registries -}}
 {{- $integrated = or $integrated (.integrated | default false) -}}

@@ -26,7 +26,7 @@ from listener.sandbox.cluster.access import Users
 from listener.sandbox.cluster.admission import Admission
 from listener.sandbox.cluster.controllers import Controllers
 from listener.sandbox.cluster.faults import Faults
-from listener.sandbox.cluster.resources import BUILTIN, OPENSHIFT, Catalog
+from listener.sandbox.cluster.resources import BUILTIN, IMPORTS, OPENSHIFT, Catalog
 from listener.sandbox.cluster.server import BODY_LIMIT, Server
 from listener.sandbox.cluster.store import Store
 from listener.sandbox.cluster.verbs import NAMESPACES, PROTECTED, Verbs, WriteOptions
@@ -40,8 +40,9 @@ class Cluster:
 
     Keeps everything in memory. `port` 0 takes a free one. `settle_seconds` is the time after which a changed workload
     is observed and ready, `bookmark_seconds` the time between the bookmarks of a watch. With `openshift` it serves
-    DeploymentConfigs, BuildConfigs and Builds besides. `services` maps `NAMESPACE/NAME` to the `HOST:PORT` where a
-    webhook of that Service is reached; it may grow later. Once closed, it is not started again.
+    DeploymentConfigs, BuildConfigs and Builds besides, with `imports` ImageStreamImports. `services` maps
+    `NAMESPACE/NAME` to the `HOST:PORT` where a webhook of that Service is reached; it may grow later. Once closed, it
+    is not started again.
     """
 
     def __init__(
@@ -51,13 +52,14 @@ class Cluster:
         settle_seconds: float = 0.2,
         bookmark_seconds: float = 60.0,
         openshift: bool = False,
+        imports: bool = False,
         services: Mapping[str, str] | None = None,
     ) -> None:
         self.token = access.new_token()
         self._port = port
         self._settle_seconds = settle_seconds
         self._store = Store()
-        catalog = Catalog((*BUILTIN, *OPENSHIFT) if openshift else BUILTIN)
+        catalog = Catalog((*BUILTIN, *(OPENSHIFT if openshift else ()), *([IMPORTS] if imports else ())))
         self._verbs = Verbs(self._store, catalog)
         self._admission = Admission(self._verbs, {} if services is None else services)
         users = Users(self._store, self.token)

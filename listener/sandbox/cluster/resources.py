@@ -289,6 +289,8 @@ OPENSHIFT: tuple[Resource, ...] = (
     ),
 )
 """What an OpenShift cluster serves besides, so far as image streams set it off."""
+IMPORTS = _builtin("image.openshift.io", "v1", "ImageStreamImport", "imagestreamimports", verbs=("create",))
+"""What tells OpenShift from a cluster to which somebody has added ImageStreams."""
 
 
 class Catalog:

@@ -32,9 +32,10 @@ from listener.sandbox.cluster import (
 from listener.sandbox.cluster.access import ADMIN, User, Users
 from listener.sandbox.cluster.admission import Admission
 from listener.sandbox.cluster.faults import Call, Fault, Faults
+from listener.sandbox.cluster.imports import Imports
 from listener.sandbox.cluster.listing import Query, page
 from listener.sandbox.cluster.requests import PATCH_TYPES, Answer, Target
-from listener.sandbox.cluster.resources import Catalog, Resource
+from listener.sandbox.cluster.resources import IMPORTS, Catalog, Resource
 from listener.sandbox.cluster.rights import Rights
 from listener.sandbox.cluster.shapes import Shaper, error_event
 from listener.sandbox.cluster.status import ApiError
@@ -64,6 +65,7 @@ class Server:
         self._catalog = catalog
         self._verbs = verbs
         self._admission = admission
+        self._imports = Imports(verbs)
         self._users = users
         self._rights = Rights(store)
         self._bookmark_seconds = bookmark_seconds
@@ -234,6 +236,8 @@ class Server:
         options = _write_options("CreateOptions", request, user)
         given = requests.document(body, request.headers.get("Content-Type", ""), resource.kind)
         obj = requests.checked_type(resource, given, body)
+        if resource == IMPORTS:
+            return _json(await self._imports.answer(asked.namespace or "", obj), 201)
         if resource.verbs == ("create",):
             return _json(rights.review(resource.kind, obj, now(), user, self._rights), 201)
         if asked.subresource == "token":
