@@ -9,17 +9,17 @@ import platform
 import secrets
 import signal
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import structlog
 
 from listener import __version__
-from listener.core import authentication, tracking
+from listener.core import tracking
 from listener.core.events import Parsed
 from listener.core.hosts import HostPolicy
 from listener.core.kinds import Kind
@@ -35,8 +35,7 @@ from listener.edges.admission import Door
 from listener.edges.cluster import Cluster
 from listener.edges.metrics import Metrics
 from listener.edges.registry import HostSettings, Registries
-from listener.edges.secrets import Secret, SecretGate
-from listener.edges.web import Address, Gate, Hook, Hooks, Server, monitoring_app
+from listener.edges.web import Address, Hook, Hooks, Server, monitoring_app
 from listener.errors import ClusterUnavailable, SettingsError
 from listener.flow import openshift
 from listener.flow.bookkeeper import Bookkeeper, Cause
@@ -53,10 +52,8 @@ from listener.flow.recorder import Recorder
 from listener.flow.state import State, StreamSink, WorkloadSink
 from listener.flow.throttle import Throttle
 from listener.flow.watcher import Sink, Watcher
-from listener.settings import Imports, PerHost, Registry, SecretSource, Settings, seconds
-
-if TYPE_CHECKING:
-    from listener.edges.signers import Fetching, OidcGate, SnsGate
+from listener.gates import Gates
+from listener.settings import Imports, PerHost, Registry, Settings, seconds
 
 log = structlog.get_logger()
 
@@ -105,8 +102,7 @@ class Service:
 
         self._recorder = Recorder(cluster, self._state.queue, self._metrics, _now, term=term)
         self._registries = _registries(settings)
-        self._signers: Fetching | None = None  # and what it fetches for
-        self._signed: list[OidcGate | SnsGate] = []
+        self._gates = Gates()
         self._cluster = cluster
         self._election: asyncio.Task[None] | None = None
         self._clients = contextlib.AsyncExitStack()  # what `start` opens and `stop` closes
@@ -217,10 +213,7 @@ class Service:
             self.admission_port = await self._listen("admission", self._settings.listen.admission, self._lookup.tls)
         for registries in (self._registries, self._hook_registries, self._strangers_registries):
             await self._clients.enter_async_context(registries)
-        if self._signers:
-            await self._clients.enter_async_context(self._signers)
-        for gate in self._signed:
-            self._clients.push_async_callback(gate.close)
+        await self._gates.open(self._clients)
         self._run(self._work(), "work")
         log.info(
             "listener.started",
@@ -367,7 +360,7 @@ class Service:
                 f"{where}.verify: the dialect {dialect.name} sends no digests, so that without asking the registry"
                 " nobody knows what was pushed; set verify: true"
             )
-        gate, confirm = self._gate(registry, f"{where}.auth")
+        gate, confirm = self._gates.gate(registry, f"{where}.auth")
         origin = Origin(
             registry.name,
             registry.host,
@@ -385,39 +378,6 @@ class Service:
             return await taker.take(origin, parsed, arrival, patience_seconds=seconds)
 
         return Hook(registry.name, dialect, gate, take, confirm, is_open=bool(registry.auth.none))
-
-    def _gate(self, registry: Registry, where: str) -> tuple[Gate, Callable[[str], Awaitable[None]] | None]:
-        """Who opens a registry's door; and what asks the URLs that its sender wants to be asked."""
-        if registry.auth.oidc or registry.auth.sns:
-            return self._signers_gate(registry)
-        try:
-            scheme, source = _scheme(registry)
-        except SettingsError as error:
-            raise SettingsError(f"{where}.{error}") from error
-        try:
-            secret = Secret(file=_path(source), env=source.secret_env) if source else None
-        except SettingsError as error:
-            raise SettingsError(f"{where}: {error}") from error
-        return SecretGate(registry.name, scheme, secret), None
-
-    def _signers_gate(self, registry: Registry) -> tuple[Gate, Callable[[str], Awaitable[None]] | None]:
-        from listener.edges.signers import Fetching, OidcGate, SnsGate  # noqa: PLC0415 - 9 MiB that few need
-
-        self._signers = self._signers or Fetching()
-        if oidc := registry.auth.oidc:
-            tokens = OidcGate(
-                registry.name,
-                self._signers,
-                issuer=oidc.issuer,
-                audience=oidc.audience,
-                claims=oidc.claims,
-                jwks_uri=oidc.jwks_uri,
-            )
-            self._signed.append(tokens)
-            return tokens, None
-        messages = SnsGate(registry.name, self._signers, topics=registry.auth.sns.topics if registry.auth.sns else ())
-        self._signed.append(messages)
-        return messages, messages.confirm
 
     def _look_names_up(self, cluster: Cluster) -> _Lookup:
         """Build the door for API servers, and who keeps its certificate."""
@@ -591,16 +551,6 @@ def _own_platform() -> Platform:
     """What this process runs on, in the registries' words."""
     machine = platform.machine().lower()
     return Platform("linux", {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}.get(machine, machine))
-
-
-def _scheme(registry: Registry) -> tuple[authentication.Scheme, SecretSource | None]:
-    """How a registry carries its secret, if it has one of ours."""
-    dialect = DIALECTS.get(registry.dialect)
-    return registry.auth.scheme(dialect.signature if dialect else None), registry.auth.secret()
-
-
-def _path(source: SecretSource) -> Path | None:
-    return Path(source.secret_file) if source.secret_file else None
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:
