@@ -174,7 +174,8 @@ class Service:
             term=term,
             tracer=tracer,
         )
-        self._openshift = OpenShift(cluster, self._state.streams, self._metrics, tracer=tracer)
+        self._tracer = tracer
+        self._turns = openshift.Turns()
         self._is_on_openshift = False
         self._begun = asyncio.Event()  # what the cluster is has been learnt, and what is done there has begun
         self._stream_watchers: list[Watcher[Any, Any]] = []
@@ -371,10 +372,12 @@ class Service:
             is_proven=not registry.auth.none,
         )
 
+        stepped_back = OpenShift(self._cluster, self._state.streams, self._metrics, self._turns, tracer=self._tracer)
+
         async def take(parsed: Parsed, arrival: Arrival, seconds: float) -> Receipt:
             if unknown := self._unknown():
                 raise ClusterUnavailable(f"starting up, {', '.join(unknown)}")
-            taker = self._openshift if self._is_on_openshift else intake
+            taker = stepped_back if self._is_on_openshift else intake
             return await taker.take(origin, parsed, arrival, patience_seconds=seconds)
 
         return Hook(registry.name, dialect, gate, take, confirm, is_open=bool(registry.auth.none))

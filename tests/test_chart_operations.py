@@ -59,7 +59,7 @@ async def test_what_openshift_does_itself_is_left_to_it(helm: Path, tmp_path: Pa
 
 
 async def test_secrets_of_hooks_may_come_by_value(helm: Path, tmp_path: Path) -> None:
-    given = {"hookSecrets": ["theirs"], "hookSecretValues": {"team": "0123", "lab.v2": 'a "quoted" one: yes'}}
+    given = {"hookSecrets": ["theirs"], "hookSecretValues": {"team": "0123", "on": 'a "quoted" one: yes', "0x10": "x"}}
     rendered = await render(helm, tmp_path, given)
     assert rendered["Secret", f"{NAME}-hooks"]["stringData"] == given["hookSecretValues"]
     volumes = {volume["name"]: volume for volume in pod_of(rendered)["volumes"]}

@@ -33,6 +33,7 @@ from listener.flow.state import State
 
 log = structlog.get_logger()
 
+_TRACED_SECONDS = 600  # what is applied weeks later is no part of a push
 _LONGEST_REASON = 500  # of an Event's 1,024 characters; some refusals hold the whole pod template
 
 T = TypeVar("T")
@@ -246,9 +247,11 @@ class FanOut:
                 await self._conclude(workload, kind, plan.changes, outcome)
 
     def _trace(self, stream: StreamKey, tag: str) -> str:
-        """The trace of the delivery that brought a tag where it is, if it came to this process."""
+        """The trace of the delivery that brought a tag where it is, if it came to this process, and lately."""
         arrival = self._state.arrival(stream, tag)
-        return arrival.trace if arrival else ""
+        if arrival is None or asyncio.get_running_loop().time() - arrival.received > _TRACED_SECONDS:
+            return ""
+        return arrival.trace
 
     async def _conclude(
         self, workload: Workload, kind: Kind, changes: Sequence[ImageChange], outcome: Outcome[Workload]

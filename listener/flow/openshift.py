@@ -6,14 +6,15 @@ what it lacks is an ear for registries. So a push has OpenShift import the tags 
 beyond the tag is no more than a hint whether it is too early to ask.
 
 A failure that the registry would repeat is the sender's answer, and OpenShift writes it into the stream; after any
-other the sender comes again. An import outlives its sender's patience, and who comes again finds its answer.
+other the sender comes again. An import outlives the patience of a sender that can be told when it comes again, and that
+one finds its answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -26,7 +27,7 @@ from listener.core.events import Parsed, Remark
 from listener.core.imports import ImportAnswer, Imported
 from listener.core.index import StreamIndex
 from listener.core.origins import Origin
-from listener.core.outcomes import End, Outcome
+from listener.core.outcomes import End, Outcome, shortened
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.core.spans import NO_TRACER, Tracer
 from listener.core.streams import SpecTag, Stream, StreamKey
@@ -42,6 +43,7 @@ log = structlog.get_logger()
 _SHARE = 0.8  # of the time that a sender waits
 # Registries tell of a push some milliseconds before they move the tag; and others write to a stream too.
 _EARLY_PAUSES = (0.3, 0.7)
+_LONGEST_MESSAGE = 500
 _FINAL = frozenset(Problem) - {Problem.INTERNAL_ERROR}
 
 
@@ -106,16 +108,29 @@ class _Tag:
         return bool(self.answer.digest) and self.answer.digest == self.stood and self.digests != {self.stood}
 
 
+Turns = WeakValueDictionary[StreamKey, asyncio.Lock]
+"""Who imports into a stream: two at once would be in conflict."""
+
+
 class OpenShift:
     """Takes parsed deliveries as `Intake` does."""
 
-    def __init__(self, cluster: Importing, streams: StreamIndex, meter: Meter, *, tracer: Tracer = NO_TRACER) -> None:
+    def __init__(
+        self,
+        cluster: Importing,
+        streams: StreamIndex,
+        meter: Meter,
+        turns: Turns,
+        *,
+        tracer: Tracer = NO_TRACER,
+    ) -> None:
+        """Each hook has its own: what one remembers, another's senders do not fill. The turns are for all."""
         self._cluster = cluster
         self._streams = streams
         self._meter = meter
         self._tracer = tracer
-        self._imports = Lasting[Hashable, Receipt]()
-        self._turns: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()
+        self._imports = Lasting[tuple[StreamKey, tuple[Wanted, ...]], Receipt]()
+        self._turns = turns
 
     async def take(self, origin: Origin, parsed: Parsed, arrival: Arrival, *, patience_seconds: float) -> Receipt:
         """Have imported what the pushes concern. Raises Deferred if OpenShift could not do all of it now.
@@ -140,7 +155,8 @@ class OpenShift:
         seconds = _SHARE * patience_seconds
         try:
             async with asyncio.timeout(seconds):
-                answers = await together(self._asked(*each, arrival) for each in by_stream.items())
+                pauses = (0.0, *_EARLY_PAUSES) if origin.is_proven else (0.0,)
+                answers = await together(self._asked(*each, arrival, pauses) for each in by_stream.items())
         except TimeoutError as error:
             raise ClusterUnavailable(f"OpenShift has not imported everything within {seconds:g} s") from error
         receipts: list[Receipt] = []
@@ -162,18 +178,20 @@ class OpenShift:
             (*found.refused, *(each for receipt in receipts for each in receipt.refused)),
         )
 
-    async def _asked(self, key: StreamKey, wanted: Sequence[Wanted], arrival: Arrival) -> Receipt:
+    async def _asked(
+        self, key: StreamKey, wanted: Sequence[Wanted], arrival: Arrival, pauses: Sequence[float]
+    ) -> Receipt:
         """Import into a stream, or wait for the import that the same events have begun before."""
-        events = [each.event for each in wanted]
-        is_known = all(event.event_id or event.timestamp for event in events)
-        question = key, tuple(events) if is_known else object()
-        return await self._imports.ask(question, partial(self._imported, key, wanted, arrival))
+        work = partial(self._imported, key, wanted, arrival, pauses)
+        if not all(each.event.event_id or each.event.timestamp for each in wanted):
+            return await work()
+        return await self._imports.ask((key, tuple(wanted)), work)
 
-    async def _imported(self, key: StreamKey, wanted: Sequence[Wanted], arrival: Arrival) -> Receipt:
-        lock = self._turns.setdefault(key, asyncio.Lock())
+    async def _imported(
+        self, key: StreamKey, wanted: Sequence[Wanted], arrival: Arrival, pauses: Sequence[float]
+    ) -> Receipt:
         with self._tracer.span("import", arrival.trace, stream=key) as span:
-            async with lock:  # two at once would be in conflict
-                receipt = await self._import(key, wanted)
+            receipt = await self._import(key, wanted, pauses)
             span.note(failed=bool(receipt.refused))
         for _ in receipt.moved:
             self._meter.tag_moved(Cause.PUSH)
@@ -181,22 +199,24 @@ class OpenShift:
             self._meter.stored(asyncio.get_running_loop().time() - arrival.received)
         return receipt
 
-    async def _import(self, key: StreamKey, wanted: Sequence[Wanted]) -> Receipt:
+    async def _import(self, key: StreamKey, wanted: Sequence[Wanted], pauses: Sequence[float]) -> Receipt:
+        turn = self._turns.setdefault(key, asyncio.Lock())
         tags: list[_Tag] = []
         outcome: Outcome[ImportAnswer] = Outcome(End.GONE, message="it is gone")
-        for pause in (0.0, *_EARLY_PAUSES):
+        for pause in pauses:
             await asyncio.sleep(pause)
-            stream = self._streams.get(key)
-            if stream is None:
-                break
-            tags = tags or _tags(stream, wanted)
-            early = [tag for tag in tags if tag.may_be_early]
-            outcome = await self._cluster.import_images(stream, [tag.spec_tag for tag in early])
-            if outcome.stored:
-                self._take_in(outcome.stored, early)
-                if not any(tag.may_be_early for tag in tags):
+            async with turn:
+                stream = self._streams.get(key)
+                if stream is None:
                     break
-            elif outcome.end not in (End.STALE, End.GONE):
+                tags = tags or _tags(stream, wanted)
+                early = [tag for tag in tags if tag.may_be_early]
+                outcome = await self._cluster.import_images(stream, [tag.spec_tag for tag in early])
+                if outcome.stored:
+                    self._take_in(outcome.stored, early)
+            if outcome.stored and not any(tag.may_be_early for tag in tags):
+                break
+            if not outcome.stored and outcome.end not in (End.STALE, End.GONE):
                 break
         if outcome.end is End.APPLIED:
             return _receipt(key, tags)
@@ -247,8 +267,9 @@ def _receipt(key: StreamKey, tags: Sequence[_Tag]) -> Receipt:
         if answer.digest:
             (unchanged if answer.digest == tag.stood else moved).append(Moved(key, name, answer.digest))
             continue
-        log.info("hook.not_imported", stream=str(key), tag=name, reason=answer.reason, message=answer.message)
+        message = shortened(answer.message, _LONGEST_MESSAGE)
+        log.info("hook.not_imported", stream=str(key), tag=name, reason=answer.reason, message=message)
         if answer.reason not in _FINAL:
-            raise ClusterUnavailable(f"OpenShift cannot import tag {name} of ImageStream {key} now: {answer.message}")
-        refused.append(Remark(f"tag {name} of ImageStream {key}", answer.message))
+            raise ClusterUnavailable(f"OpenShift cannot import tag {name} of ImageStream {key} now: {message}")
+        refused.append(Remark(f"tag {name} of ImageStream {key}", message))
     return Receipt(tuple(moved), tuple(unchanged), (), tuple(refused))

@@ -18,7 +18,7 @@ from listener.core.outcomes import End, Outcome
 from listener.core.receipts import Moved, Receipt
 from listener.core.streams import SpecTag, Stream, StreamKey
 from listener.errors import ClusterError, ClusterRefused, ClusterUnavailable
-from listener.flow.openshift import OpenShift, StreamSink, is_openshift
+from listener.flow.openshift import OpenShift, StreamSink, Turns, is_openshift
 from tests.flow.fakes import REPOSITORY, WEB, Meter, arrival, digest, following, item, stream
 
 TEAM = Origin("team", "r.example", frozenset({"registry.internal:5000"}))
@@ -89,7 +89,7 @@ class World:
 @pytest.fixture
 def world() -> World:
     cluster, streams, meter = FakeOpenShift(registry={LATEST: digest("b")}), StreamIndex(), Meter()
-    return World(cluster, streams, meter, OpenShift(cluster, streams, meter))
+    return World(cluster, streams, meter, OpenShift(cluster, streams, meter, Turns()))
 
 
 def push(

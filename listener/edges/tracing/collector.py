@@ -48,10 +48,15 @@ class Collector:
         found = self._tracer.start_span(step, around, _KINDS.get(step, SpanKind.CLIENT), texts)
         begun = _Span(found)
         with (
-            trace.use_span(found, end_on_exit=True, record_exception=False),
+            # What an error says may be a stranger's words.
+            trace.use_span(found, end_on_exit=True, record_exception=False, set_status_on_exception=False),
             structlog.contextvars.bound_contextvars(trace_id=spans.trace_id(begun.trace)),
         ):
-            yield begun
+            try:
+                yield begun
+            except Exception:
+                begun.note(failed=True)
+                raise
 
     async def close(self) -> None:
         """Send what is there, however long that takes: who closes sets a limit, and the thread keeps nobody here."""

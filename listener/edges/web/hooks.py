@@ -163,15 +163,11 @@ class Hooks:
         label = hook.name if hook else "unknown"
         # Never unbound: each request has a task, and with it a context, of its own.
         structlog.contextvars.bind_contextvars(delivery=delivery_id, registry=label)
-        parent = request.headers.get("traceparent", "")
-        tracer = self._tracer if hook else NO_TRACER  # to knock where no hook is leaves no trace
+        arrival = Arrival(delivery_id, received, at)
         self._in_flight += 1
         self._empty.clear()
         try:
-            with tracer.span("hook", parent, delivery=delivery_id, registry=label) as span:
-                arrival = Arrival(delivery_id, received, at, span.trace)
-                response, outcome = await self._outcome(_Visit(request, hook, label, arrival))
-                span.note(outcome=outcome, failed=response.status >= 500)
+            response, outcome = await self._outcome(_Visit(request, hook, label, arrival))
         finally:
             self._in_flight -= 1
             if not self._in_flight:
@@ -251,6 +247,26 @@ class Hooks:
             delivery = None
         else:
             delivery = await self._read_of_a_stranger(visit, hook, headers, query)
+        # To knock leaves no trace, and a stranger names none.
+        parent = request.headers.get("traceparent", "") if visit.is_proven else ""
+        names = {"delivery": visit.arrival.delivery_id, "registry": visit.label}
+        with self._tracer.span("hook", parent, **names) as span:
+            if span.trace:
+                visit.arrival = replace(visit.arrival, trace=span.trace)
+            answer = await self._admitted(visit, hook, headers, query, delivery)
+            span.note(outcome=answer[1])
+        return answer
+
+    async def _admitted(
+        self,
+        visit: _Visit,
+        hook: Hook,
+        headers: Mapping[str, str],
+        query: Mapping[str, str],
+        delivery: Delivery | None,
+    ) -> _Answer:
+        """Read the delivery of who showed a secret, unless it was read to learn whose it is, and take it."""
+        request = visit.request
         is_large = delivery is None and (request.content_length or 0) > LARGEST_BODY
         with self._deliveries.taken(visit.label), self._large.taken() if is_large else _NO_PLACE:
             if delivery is None:
