@@ -294,6 +294,23 @@ async def test_a_later_push_is_never_answered_by_an_earlier_import(
     assert len(world.cluster.asked) == 2
 
 
+async def test_the_same_event_of_two_registries_is_two_pushes(world: World) -> None:
+    elsewhere = "q.example/shop/web:latest"
+    world.cluster.registry[elsewhere] = digest("c")
+    world.put(followers(following("prod", LATEST), following("lab", elsewhere)))
+    event, other = push(event_id="1", registry=None), replace(TEAM, name="lab", host="q.example", aliases=frozenset())
+    assert places((await world.take(event)).moved) == ["shop/web:prod"]
+    assert places((await world.take(event, origin=other)).moved) == ["shop/web:lab"]
+
+
+async def test_a_stranger_who_tells_of_nothing_new_costs_one_request(world: World) -> None:
+    world.put(followers(following("prod", LATEST), prod="b"))
+    stranger, proven = await asyncio.gather(world.take(push(), origin=OPEN), world.take(push("latest", "c")))
+    assert places(stranger.unchanged) == ["shop/web:prod"]
+    assert len(world.cluster.asked) == 1 + 3  # who showed a secret may only have been early
+    assert places(proven.unchanged) == ["shop/web:prod"]
+
+
 @dataclass
 class Discovery:
     answers: list[bool | ClusterError]
