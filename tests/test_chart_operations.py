@@ -95,7 +95,6 @@ async def test_a_pod_knows_who_it_is(helm: Path, tmp_path: Path) -> None:
     env = container_of(await render(helm, tmp_path, {"env": [more]}))["env"]
     assert env == [
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
         more,
     ]
 
