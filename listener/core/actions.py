@@ -100,7 +100,8 @@ def pointer(*parts: str) -> str:
 
 def set_image(path: str, name: str, before: str, after: str) -> tuple[Operation, ...]:
     """Set the image of the container at `path`, if it is still the one of that name and has the image that we saw: a
-    failed test means look again. So a patch that was long on its way undoes nothing that was done meanwhile.
+    failed test means look again. So a patch that was long on its way undoes nothing that was done meanwhile; only where
+    no image was, none can be tested.
     """
     tests = [(field, value) for field, value in (("name", name), ("image", before)) if value]
     return (

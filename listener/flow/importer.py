@@ -215,7 +215,7 @@ class Importer:
             return
         digest = known.resolved.followed if known.resolved else newest.image
         is_news = watched.pushed is not None and newest.pushed > watched.pushed
-        watched.pushed = newest.pushed
+        watched.pushed = max(newest.pushed, watched.pushed or "")  # tags of one source may stand at different pushes
         if is_news and digest != watched.announced_digest:
             watched.announced(digest)
 
@@ -285,7 +285,7 @@ class Importer:
         watched = self._sources.get(job)
         return watched is not None and (self._is_fresh(watched) or (watched.is_announced and bool(watched.backoff)))
 
-    def _hand_over(self, job: Source | StreamKey | Mark) -> None:
+    def _hand_over(self, job: Job) -> None:
         """Leave it to whoever leads. Should that be us again, the streams that want it are looked at anew."""
         if isinstance(job, Source):
             self._sources.pop(job, None)
