@@ -63,6 +63,12 @@ def test_what_is_below_the_level_is_not_written(level: str, expected: list[str])
     assert [line["event"] for line in lines] == expected
 
 
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_what_a_stranger_wrote_makes_no_line_and_no_colour_of_its_own(log_format: str) -> None:
+    text = logged(r"log.info('e', reason='x\n2026 [info] hook.answered\r\x1b[2J')", log_format=log_format)
+    assert [each for each in text if ord(each) < 32] == ["\n"]
+
+
 def test_what_was_bound_to_the_delivery_is_on_each_of_its_lines() -> None:
     [line] = parsed("with structlog.contextvars.bound_contextvars(delivery='d1'): log.info('e')")
     assert line["delivery"] == "d1"

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import translate
+from itertools import islice
 from typing import Any, Final
 
 from listener.core.references import Reference
@@ -29,6 +30,8 @@ _SCHEME: Final = re.compile(r"https?://", re.IGNORECASE)
 # Where the daemon's logins of old keep their entries: `https://index.docker.io/v1/`.
 _API_VERSION: Final = re.compile(r"^/v[12](?=/|$)")
 _PORT: Final = re.compile(r":([0-9]+)$")
+# Of all secrets together. One of 1 MiB may hold 20,000, and to read those holds up everybody for seconds.
+_MOST_ENTRIES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +100,14 @@ def read(secrets: Iterable[PullSecret]) -> Keyring:
     """Make a keyring. Secrets of other types are no business of ours; what is broken in ours becomes a problem."""
     entries: list[_Entry] = []
     problems: list[str] = []
-    for secret in secrets:
-        for found in _read_secret(secret):
-            if isinstance(found, str):
-                problems.append(f"pull secret {secret.name}: {found}")
-            else:
-                entries.append(found)
+    all_found = ((secret.name, found) for secret in secrets for found in _read_secret(secret))
+    for name, found in islice(all_found, _MOST_ENTRIES):
+        if isinstance(found, str):
+            problems.append(f"pull secret {name}: {found}")
+        else:
+            entries.append(found)
+    if next(all_found, None):
+        problems.append(f"the pull secrets have more than {_MOST_ENTRIES} entries; the first {_MOST_ENTRIES} are read")
     return Keyring(entries, problems)
 
 

@@ -47,8 +47,11 @@ _WEBHOOKS_PATH = "/apis/admissionregistration.k8s.io/v1"
 _LEASES_PATH = "/apis/coordination.k8s.io/v1"
 
 _PAGE_SIZE = 500  # some 2.6 MB of Deployments: 5 ms to decode, so the loop never blocks
+_SECRETS_PAGE_SIZE = 20  # of up to 1.4 MB each
+_SECRETS_BYTES = 4 * 1024 * 1024  # a pull secret takes some 2 KB
 _LINE_LIMIT = 32 * 1024 * 1024  # one watch event; etcd refuses objects over 1.5 MiB, JSON escapes can multiply that
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30)
+_STORE_TIMEOUT = aiohttp.ClientTimeout(total=8)  # a hook waits for it, and its sender seldom longer than 10 s
 _IMPORT_TIMEOUT = aiohttp.ClientTimeout(total=65)  # API servers end every request after a minute
 _LIST_TIMEOUT = aiohttp.ClientTimeout(total=120)
 # The server ends a watch after `timeoutSeconds`. Bookmarks come about once a minute, so a connection that is silent for
@@ -286,13 +289,14 @@ class Cluster:
         if spec is not None:
             body["spec"] = spec
         path = _path(STREAMS_PATH, "imagestreams", key.namespace)
-        return await self._write("POST", path, body, "application/json", objects.read_stream)
+        return await self._write("POST", path, body, "application/json", objects.read_stream, limits=_STORE_TIMEOUT)
 
     async def store_status(self, stream: Stream) -> Outcome[Stream]:
         """Replace the status by that of `stream`, if the stream is still at its resource version; else STALE."""
         body = {"metadata": {"resourceVersion": stream.resource_version}, "status": objects.write_status(stream)}
         path = _path(STREAMS_PATH, "imagestreams", stream.key.namespace, stream.key.name, "status")
-        return await self._write("PATCH", path, body, "application/merge-patch+json", objects.read_stream)
+        content_type = "application/merge-patch+json"
+        return await self._write("PATCH", path, body, content_type, objects.read_stream, limits=_STORE_TIMEOUT)
 
     async def patch_stream(
         self, key: StreamKey, operations: Sequence[Mapping[str, Any]], *, subresource: str = ""
@@ -380,16 +384,36 @@ class Cluster:
         return _path(_group_path(kind.api_version), plural, key.namespace, key.name)
 
     async def pull_secrets(self, namespace: str) -> list[PullSecret]:
-        """The secrets with which images are pulled in a namespace. Raises ClusterError."""
-        found: list[PullSecret] = []
+        """The secrets with which images are pulled in a namespace. Raises ClusterError.
+
+        Of very many, or very large ones, only the first: whoever may write them must not fill our memory.
+        """
+        found = [
+            secret
+            for kind in objects.PULL_SECRET_TYPES
+            for secret in await self._pull_secrets(namespace, {"fieldSelector": f"type={kind}"})
+        ]
+        return sorted(found, key=lambda secret: secret.name)
+
+    async def _pull_secrets(self, namespace: str, selection: Mapping[str, str]) -> list[PullSecret]:
         path = _path("/api/v1", "secrets", namespace)
-        for kind in objects.PULL_SECRET_TYPES:
-            answer = await self.read(path, {"fieldSelector": f"type={kind}"}, limits=_REQUEST_TIMEOUT)
+        query = {"limit": str(_SECRETS_PAGE_SIZE), **selection}
+        found: list[PullSecret] = []
+        size = 0
+        while True:
+            answer = await self.read(path, query, limits=_REQUEST_TIMEOUT)
             try:
-                found += objects.read_pull_secrets(answer)
+                listed = _decode_list(answer)
             except _DECODE_ERRORS as error:
                 raise ClusterUnavailable(f"GET {path}: not a list of secrets: {type(error).__name__}") from None
-        return sorted(found, key=lambda secret: secret.name)
+            found += objects.read_pull_secrets(listed.items or ())
+            size += len(answer)
+            if not listed.metadata.continue_:
+                return found
+            if size > _SECRETS_BYTES:
+                log.warning("pull_secrets.too_many", namespace=namespace, read=len(found), bytes=size)
+                return found
+            query["continue"] = listed.metadata.continue_
 
     async def get_secret(self, namespace: str, name: str) -> Secret | None:
         """One Secret as it is now; None if there is none. Raises ClusterError."""

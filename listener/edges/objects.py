@@ -407,17 +407,12 @@ class _Lease(_Struct):
     spec: _LeaseSpec | None = None
 
 
-class _SecretList(_Struct):
-    items: list[msgspec.Raw] | None = None
-
-
 _managed = msgspec.json.Decoder(_ManagedObject)
 _build_config = msgspec.json.Decoder(_BuildConfig)
 _runnable = msgspec.json.Decoder(_Runnable)
 _stream = msgspec.json.Decoder(_StreamObject)
 _import = msgspec.json.Decoder(_Import)
 _secret = msgspec.json.Decoder(_Secret)
-_secrets = msgspec.json.Decoder(_SecretList)
 _kept_secret = msgspec.json.Decoder(_KeptSecret)
 _webhooks = msgspec.json.Decoder(_WebhookConfiguration)
 _lease = msgspec.json.Decoder(_Lease)
@@ -720,13 +715,10 @@ def _imported(found: _ImportedImage) -> Imported:
     return Imported(reason=found.status.reason, message=found.status.message or "unknown error prevented import")
 
 
-def read_pull_secrets(raw: bytes) -> list[PullSecret]:
-    """Read a list of Secrets; those that their owner keeps from imports are left out, and what is no Secret too.
-
-    Raises msgspec.ValidationError for what is no list.
-    """
+def read_pull_secrets(items: Iterable[msgspec.Raw]) -> list[PullSecret]:
+    """Read Secrets; those that their owner keeps from imports are left out, and what is no Secret too."""
     found = []
-    for item in _secrets.decode(raw).items or ():
+    for item in items:
         try:
             secret = _secret.decode(item)
         except msgspec.ValidationError:

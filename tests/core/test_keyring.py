@@ -178,3 +178,17 @@ def test_shows_no_secret() -> None:
     shown = repr([Credential("ann", "hunter2", "hunter3"), raw(b"hunter2")])
     assert "ann" in shown
     assert "hunter" not in shown
+
+
+def test_more_entries_than_anybody_needs_are_told_and_not_read() -> None:
+    many = secret({f"*.{number}.example.com": login(BOB) for number in range(1000)}, name="many")
+    keys = keyring.read([secret({"a.io": login(ANN)}), many])
+    assert keys.matching(references.parse("a.io/app")) == (ANN,)
+    assert keys.matching(references.parse("x.998.example.com/app")) == (BOB,)
+    assert keys.matching(references.parse("x.999.example.com/app")) == ()
+    assert keys.problems == ("the pull secrets have more than 1000 entries; the first 1000 are read",)
+
+
+def test_no_more_problems_are_told_than_entries_are_read() -> None:
+    keys = keyring.read([secret({f"{number}.example.com": {} for number in range(2000)})])
+    assert len(keys.problems) == 1001

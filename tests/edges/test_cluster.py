@@ -217,6 +217,28 @@ async def test_pull_secrets_of_both_types_are_read_but_for_those_kept_from_impor
     assert await ours.pull_secrets("not-there") == []
 
 
+async def test_of_pull_secrets_only_so_much_is_read_as_a_namespace_may_need(
+    cluster: ClusterUnderTest, ours: Cluster
+) -> None:
+    async def found(size: int) -> list[str]:
+        namespace = await cluster.namespace("secrets")
+        async with await config.new_client_from_config(str(cluster.kubeconfig)) as api:
+            for number in range(45):
+                body = {
+                    "metadata": {"name": f"s{number:02}"},
+                    "type": "kubernetes.io/dockercfg",
+                    "stringData": {".dockercfg": "{}", "large": "x" * size},
+                }
+                await client.CoreV1Api(api).create_namespaced_secret(namespace, body)
+        return [secret.name for secret in await ours.pull_secrets(namespace)]
+
+    assert len(await found(100)) == 45
+    # A thousand of the largest would be 1.4 GB of JSON, and everybody who may write Secrets could send us that.
+    with capture_logs() as logs:
+        assert await found(200_000) == [f"s{number:02}" for number in range(20)]
+    assert [(line["event"], line["read"]) for line in logs] == [("pull_secrets.too_many", 20)]
+
+
 async def test_a_patch_sets_the_image_and_the_answer_holds_it(
     cluster: ClusterUnderTest, ours: Cluster, web: Stream
 ) -> None:

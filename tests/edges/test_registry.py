@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -376,6 +377,14 @@ async def test_the_tags_of_no_repository_are_not_found(registry: Registry, clien
 )
 def test_finds_the_next_page(values: list[str], expected: str | None) -> None:
     assert next_page(values) == expected
+
+
+@pytest.mark.parametrize("piece", ["<", "<a", "<a>;", '<a>;b="', "<a>;b=  "])
+def test_no_link_holds_up_the_loop(piece: str) -> None:
+    value = (piece * 8190)[:8190]  # as long as a header may be, and there may be a hundred of them
+    started = time.thread_time()
+    assert next_page([value]) is None
+    assert time.thread_time() - started < 0.1
 
 
 # Many at a time

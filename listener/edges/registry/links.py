@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 _PARAMETER: Final = r'\s*;\s*([^\s=;,]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]*))?'
-_LINK: Final = re.compile(rf"<([^>]*)>((?:{_PARAMETER})*)")
+# No URL holds a `<`: without it in the class, a header of nothing else is looked through again from each of them.
+_LINK: Final = re.compile(rf"<([^<>]*)>((?:{_PARAMETER})*)")
 _EACH_PARAMETER: Final = re.compile(_PARAMETER)
 
 
