@@ -75,26 +75,13 @@ class Release:
         return found
 
     async def account(self) -> ClusterUnderTest:
-        return await account_of(self.cluster, self.kubectl_program, self.home, self.folder)
+        """Return the cluster as the service of the chart is let in."""
+        return self.cluster.let_in(await self.cluster.issue(self.home, NAME), self.folder)
 
 
 def _installed_in(found: Mapping[str, Any]) -> str | None:
     annotations: Mapping[str, str] = found["metadata"].get("annotations", {})
     return annotations.get("meta.helm.sh/release-namespace")
-
-
-async def account_of(cluster: ClusterUnderTest, kubectl: Path, home: str, folder: Path) -> ClusterUnderTest:
-    """The cluster, as the service of the chart is let in: by a token of its account."""
-    admin = (kubectl, "--kubeconfig", cluster.kubeconfig)
-    token = (await real_parts.run(*admin, "--namespace", home, "create", "token", NAME)).strip()
-    config = yaml.safe_load(await real_parts.run(*admin, "config", "view", "--raw", "--minify"))
-    config["users"][0]["user"] = {"token": token}
-    config["contexts"][0]["context"]["namespace"] = home
-    if cluster.sandbox:
-        config["clusters"][0]["cluster"]["server"] = f"{cluster.sandbox.url}/{token}"
-    kubeconfig = folder / "service.kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(config))
-    return dataclasses.replace(cluster, kubeconfig=kubeconfig)
 
 
 @asynccontextmanager

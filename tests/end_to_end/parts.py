@@ -23,7 +23,7 @@ import yaml
 
 from listener.edges.cluster import STREAMS_PATH, Cluster
 from tests.cluster_under_test import ClusterUnderTest
-from tests.end_to_end import objects
+from tests.end_to_end import accounts, objects
 
 T = TypeVar("T")
 
@@ -161,9 +161,18 @@ async def serve(
     registries: Sequence[Mapping[str, Any]],
     namespaces: Sequence[str],
     hooks_port: int = 0,
+    module: str = "listener",
+    env: Mapping[str, str] | None = None,
+    rbac: Mapping[str, bool] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Listener]:
-    """Run `listener serve` until the block ends; it must then end by itself on SIGTERM, if nobody killed it before."""
+    """Run `listener serve` until the block ends; it must then end by itself on SIGTERM, if nobody killed it before.
+
+    It may do what the chart lets it with these settings, and with `rbac` among the chart's values. To have asked for
+    more is a failure. `module` is what Python runs instead: the same program with something changed in it. `env` is
+    added to the environment.
+    """
+    rbac = rbac or {}
     folder.mkdir(exist_ok=True)
     config, log = folder / "config.yaml", folder / "serve.log"
     found = {
@@ -174,11 +183,12 @@ async def serve(
         **settings,
     }
     config.write_text(yaml.safe_dump(found))
+    cluster = await accounts.as_installed(cluster, folder, found, rbac)
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "listener", "serve"),
+            *(sys.executable, "-m", module, "serve"),
             *("--config", str(config), "--kubeconfig", str(cluster.kubeconfig)),
-            env={**os.environ, "TEAM_SECRET": SECRET},
+            env={**os.environ, "TEAM_SECRET": SECRET, **(env or {})},
             stderr=output,
         )
     async with aiohttp.ClientSession() as session:
@@ -195,6 +205,8 @@ async def serve(
             yield listener
             if process.returncode is None:
                 assert await listener.terminate() == 0, log.read_text()
+            beyond = accounts.refused(cluster, log, rbac)
+            assert not beyond, f"asked for without a right to it: {sorted(beyond)}"
         finally:
             if process.returncode is None:
                 await listener.kill()

@@ -188,9 +188,8 @@ async def test_a_private_registry_opens_to_the_namespaces_pull_secret_which_show
     await skopeo.push(image, f"{real.host}/team/web:v1", f"--dest-creds={USER}:{PASSWORD}")
     await api.create(stream(namespace, importing("v1", f"{real.host}/team/web:v1")))
     settings = [registry(real.host, caFile=str(ca_file))]
-    async with serve(
-        cluster, tmp_path / "serve", registries=settings, namespaces=[namespace], logging={"level": "debug"}
-    ) as listener:
+    more: dict[str, Any] = {"rbac": {"pullSecrets": True}, "logging": {"level": "debug"}}
+    async with serve(cluster, tmp_path / "serve", registries=settings, namespaces=[namespace], **more) as listener:
         await listener.ready()
 
         async def says(*expected: str) -> bool:

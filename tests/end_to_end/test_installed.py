@@ -34,6 +34,7 @@ from tests.cluster_under_test import ClusterUnderTest
 from tests.definitions import define
 from tests.end_to_end import test_imports as imports
 from tests.end_to_end import test_kinds as kinds
+from tests.end_to_end.accounts import ASKED_IN_VAIN
 from tests.end_to_end.installed import SECRETS, STREAMS, Release, Witness, released, rights_of
 from tests.end_to_end.parts import SECRET, Api, Listener, eventually, free_port, push_event, serve
 from tests.end_to_end.test_kinds import HOST, A, B
@@ -106,16 +107,6 @@ async def followed(api: Api, namespace: str, followers: Sequence[Kind]) -> None:
     await eventually(told, what="an Event on each that follows")
 
 
-# The service cannot know what it may do. It asks, is refused, goes on without, and says so.
-ASKED_IN_VAIN = {
-    ("apps.openshift.io", "deploymentconfigs", "list"): "rbac.openshift is off, as the next one",
-    ("build.openshift.io", "buildconfigs", "list"): "",
-    ("shipwright.io", "builds", "list"): "rbac.shipwright is off",
-    ("tekton.dev", "pipelines", "list"): "rbac.tekton is off",
-    ("", "secrets", "list"): "rbac.pullSecrets is off, so an import goes without",
-}
-
-
 @pytest.mark.sandbox_only(reason="it follows every stream there is, those of other tests too")
 async def test_by_default_every_right_is_used_and_none_is_missed(
     cluster: ClusterUnderTest, api: Api, helm: Path, kubectl: Path, tmp_path: Path
@@ -135,7 +126,7 @@ async def test_by_default_every_right_is_used_and_none_is_missed(
             await followed(api, namespace, kinds.BUILTIN)
             await witness.sees_used(granted)
             assert witness.unused(granted) == set()
-    assert witness.beyond(granted) == witness.answered(403) == ASKED_IN_VAIN.keys()
+    assert witness.beyond(granted) == witness.answered(403) == set().union(*ASKED_IN_VAIN.values())
 
 
 async def test_with_everything_on_every_right_is_used_and_none_is_missed(

@@ -152,13 +152,17 @@ class Pushes:
 
 @asynccontextmanager
 async def following(
-    cluster: ClusterUnderTest, folder: Path, namespace: str, *, first: int = 0, workloads: Any = ()
+    cluster: ClusterUnderTest, folder: Path, namespace: str, *, rbac: str = "", first: int = 0, workloads: Any = ()
 ) -> AsyncIterator[Pushes]:
-    """The service, which sees that namespace only. `first` counts the pushes that earlier ones of it took."""
-    settings = [registry(HOST, integrated=True, verify=False)]
-    async with serve(
-        cluster, folder, registries=settings, namespaces=[namespace], workloads=list(workloads)
-    ) as listener:
+    """The service, which sees that namespace only. `first` counts the pushes that earlier ones of it took. `rbac` is
+    what is on of the chart's value.
+    """
+    settings: dict[str, Any] = {
+        "registries": [registry(HOST, integrated=True, verify=False)],
+        "namespaces": [namespace],
+        "workloads": list(workloads),
+    }
+    async with serve(cluster, folder, rbac=dict.fromkeys(rbac.split(), True), **settings) as listener:
         await listener.ready()
         yield Pushes(listener, namespace, first)
 
@@ -325,7 +329,7 @@ async def _roll_out_a_deployment_config(cluster: ClusterUnderTest, api: Api, fol
         changes = [each["imageChangeParams"] for each in found["spec"]["triggers"] if each["type"] == "ImageChange"]
         return [change.get("lastTriggeredImage") for change in changes]
 
-    async with following(cluster, folder, namespace) as push:
+    async with following(cluster, folder, namespace, rbac="openshift") as push:
         await push(A)
         witness = [(DEPLOYMENT, "witness")]
         await eventually(lambda: all_run(api, witness, namespace, image(namespace, A)), what="the witness runs it")
@@ -389,7 +393,7 @@ async def test_a_build_config_is_built_once_for_each_change_however_often_we_res
         await create(api, DEPLOYMENT, namespace, workload(DEPLOYMENT, "witness"))
         built: list[str] = []
         for number, digest in enumerate((A, A, B, A), start=1):
-            async with following(cluster, tmp_path, namespace, first=2 * number) as push:
+            async with following(cluster, tmp_path, namespace, rbac="openshift", first=2 * number) as push:
                 await push(digest, stream="base")
                 await push(digest, stream="base", again=True)
                 if not built or built[-1] != digest:
@@ -417,6 +421,8 @@ async def _builds(api: Api, namespace: str, expected: list[str]) -> bool:
 
 
 # What is run
+
+RUNNING = "shipwright tekton"
 
 
 def runnable(kind: Kind, **more: str) -> dict[str, Any]:
@@ -466,7 +472,7 @@ async def test_a_tag_that_moves_there_and_back_is_three_runs_however_often_we_re
     tools = image(namespace, A, "tools")
     expected: list[dict[str, str]] = []
     for number, digests in enumerate(((A,), (A,), (B, A)), start=1):
-        async with following(cluster, tmp_path, namespace, first=3 * number) as push:
+        async with following(cluster, tmp_path, namespace, rbac=RUNNING, first=3 * number) as push:
             for digest in digests:
                 await push(digest)
                 await push(digest, again=True)
@@ -497,12 +503,12 @@ async def test_a_run_whose_start_was_not_remembered_is_not_started_again(
     await create(api, SHIPWRIGHT_BUILD, namespace, runnable(SHIPWRIGHT_BUILD, BASE="web:latest"))
     cluster.sandbox.faults.set((Fault("error", verbs=("patch",), resources=("builds",)),))
     first, second = ({"BASE": image(namespace, digest)} for digest in (A, B))
-    async with following(cluster, tmp_path, namespace) as push:
+    async with following(cluster, tmp_path, namespace, rbac=RUNNING) as push:
         await push(A)
         await eventually(lambda: runs(api, SHIPWRIGHT_BUILD, namespace), what="a run is started")
         await push.listener.kill()
     cluster.sandbox.faults.clear()
-    async with following(cluster, tmp_path, namespace, first=1) as push:
+    async with following(cluster, tmp_path, namespace, rbac=RUNNING, first=1) as push:
         await push(B)
 
         async def both() -> bool:

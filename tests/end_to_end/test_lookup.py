@@ -38,8 +38,8 @@ from tests import real_parts
 from tests.cluster_under_test import ClusterUnderTest
 from tests.definitions import define
 from tests.end_to_end import test_kinds as kinds
-from tests.end_to_end.installed import account_of
 from tests.end_to_end.parts import Api, Listener, eventually, free_port, push_event, registry, serve
+from tests.test_chart import NAME
 from tests.test_chart_lookup import RIGHTS, objects_of
 
 HOST = "registry.example.com"
@@ -176,7 +176,7 @@ async def lookup(
     try:
         await real_parts.run(*admin, "create", "--filename=-", stdin=json.dumps(installed))
         secret = (home, by_kind["Secret"]["metadata"]["name"])
-        account = await account_of(cluster, kubectl, home, tmp_path)
+        account = cluster.let_in(await cluster.issue(home, NAME), tmp_path)
         found = Lookup(api, account, namespace, secret, settings, tmp_path / "service", kubectl)
         await found.create(PROBE, "probe", {"web": "no-stream:v1"})
         account_path = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"

@@ -19,8 +19,9 @@ import pytest
 from yarl import URL
 
 from listener.sandbox.cluster import Cluster
-from listener.sandbox.cluster.access import Users
-from listener.sandbox.cluster.rights import Asked, asked
+from listener.sandbox.cluster.access import User, Users
+from listener.sandbox.cluster.rights import Asked, Rights, asked
+from listener.sandbox.cluster.status import ApiError
 from listener.sandbox.cluster.store import Store
 from tests.sandbox.api import Api, Object, Reply, config_map
 from tests.sandbox.webhook import Remote, remote
@@ -355,3 +356,13 @@ ASKED = {
 @pytest.mark.parametrize(("method", "path", "query", "expected"), ASKED.values(), ids=ASKED)
 def test_reads_what_a_request_asks_for(method: str, path: str, query: dict[str, str], expected: Asked) -> None:
     assert asked(method, path, query) == expected
+
+
+def test_remembers_what_it_has_refused() -> None:
+    rights = Rights(Store())
+    robot = User("system:serviceaccount:a:robot", ())
+    for name in ("b", "c", ""):
+        with pytest.raises(ApiError, match="forbidden"):
+            rights.check(robot, Asked("get", "apps", "deployments", "scale", "a", name))
+    rights.check(robot, Asked("get", path="/version"))
+    assert rights.refused == {(robot.name, "apps", "deployments/scale", "get")}

@@ -117,6 +117,11 @@ class Cluster:
     def faults(self) -> Faults:
         return self._server.faults
 
+    @property
+    def refused(self) -> set[tuple[str, str, str, str]]:
+        """What RBAC has refused so far: the user's name, and group, resource (or path) and verb."""
+        return self._server.rights.refused
+
     def kubeconfig(self) -> str:
         """Return a kubeconfig, YAML, whose current context is `sandbox`.
 

@@ -141,9 +141,13 @@ class _Grant:
 
 
 class Rights:
-    """What is granted now, by the bindings in the store."""
+    """What is granted now, by the bindings in the store.
+
+    `refused` remembers what was not: the user's name, and group, resource (or path) and verb.
+    """
 
     def __init__(self, store: Store) -> None:
+        self.refused: set[tuple[str, str, str, str]] = set()
         self._store = store
         self._known: tuple[_Grant, ...] | None = None
         store.observe(self._observe)
@@ -151,6 +155,7 @@ class Rights:
     def check(self, user: User, it: Asked) -> None:
         """Raise 403 for what a user may not do."""
         if not self.allows(user, it):
+            self.refused.add((user.name, it.group, it.path or it.whole_resource, it.verb))
             raise forbidden(user, it)
 
     def allows(self, user: User, it: Asked) -> bool:

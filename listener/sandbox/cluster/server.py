@@ -67,7 +67,7 @@ class Server:
         self._admission = admission
         self._imports = Imports(verbs)
         self._users = users
-        self._rights = Rights(store)
+        self.rights = Rights(store)
         self._bookmark_seconds = bookmark_seconds
         self._closing = asyncio.Event()
         self._openapi_documents: dict[str, bytes] = {}
@@ -98,7 +98,7 @@ class Server:
             raise access.unauthorized()
         user, path = admitted
         if user is not ADMIN:
-            self._rights.check(user, rights.asked(request.method, path, request.query))
+            self.rights.check(user, rights.asked(request.method, path, request.query))
         if path.startswith(("/api/", "/apis/")):
             try:
                 asked = requests.target(self._catalog, path)
@@ -239,7 +239,7 @@ class Server:
         if resource == IMPORTS:
             return _json(await self._imports.answer(asked.namespace or "", obj), 201)
         if resource.verbs == ("create",):
-            return _json(rights.review(resource.kind, obj, now(), user, self._rights), 201)
+            return _json(rights.review(resource.kind, obj, now(), user, self.rights), 201)
         if asked.subresource == "token":
             return _json(self._token(asked, obj), 201)
         if asked.subresource:
