@@ -350,7 +350,10 @@ class Server:
                 if self.faults.active and await self._interrupt(request, response, call, chunk):
                     return response
                 if chunk:
-                    await response.write(chunk)
+                    try:
+                        await response.write(chunk)
+                    except ConnectionResetError:  # the client is gone
+                        break
         return response
 
     async def _interrupt(
