@@ -1,7 +1,7 @@
 """The chart as operators have it: installed by helm, then upgraded, restarted and removed, with the rights it gives.
 
-Nothing runs Pods here. So the service runs as a process of the test, as the account and with the settings that are
-installed.
+Pods are shown as running here, and run nothing. So the service runs as a process of the test, as the account and with
+the settings that are installed.
 """
 
 from __future__ import annotations
@@ -249,6 +249,7 @@ async def test_upgrades_and_removal_touch_no_stream_and_no_workload(
         await push_to_the_installed(A, namespace)
         before, shown = await kept(), await certificate()
         (deployed,) = await release.objects("deployment")
+        pods = await running_pods(release) if cluster.sandbox else []
 
         values["settings"] |= {"namespaces": [namespace, later], "history": {"limit": 7}}
         await release.install(values | {"replicas": 3})
@@ -262,6 +263,8 @@ async def test_upgrades_and_removal_touch_no_stream_and_no_workload(
         assert upgraded["spec"]["replicas"] == 3
         if cluster.sandbox:
             assert (deployed["status"]["readyReplicas"], upgraded["status"]["readyReplicas"]) == (2, 3)
+            replaced = await running_pods(release)
+            assert (len(pods), len(replaced), set(pods) & set(replaced)) == (2, 3, set())
         await push_to_the_installed(B, namespace, later)
         before = await kept()
 
@@ -272,6 +275,20 @@ async def test_upgrades_and_removal_touch_no_stream_and_no_workload(
         assert await release.objects(f"{found},poddisruptionbudget,mutatingwebhookconfiguration") == []
         definition = json.loads(await release.kubectl("get", "customresourcedefinition", STREAMS, "--output=json"))
         assert "deletionTimestamp" not in definition["metadata"]
+        if cluster.sandbox:
+
+            async def has_no_pods() -> bool:
+                return not await running_pods(release)
+
+            await eventually(has_no_pods, what="its Pods go with it")
+
+
+async def running_pods(release: Release) -> list[str]:
+    """Return the names of the release's Pods, as kubectl shows them: all of them run."""
+    shown = await release.kubectl("get", "pods", "--selector=app.kubernetes.io/instance=release", "--no-headers")
+    rows = [line.split() for line in shown.splitlines()]
+    assert all(row[1:3] == ["1/1", "Running"] for row in rows), shown
+    return [row[0] for row in rows]
 
 
 async def has_certificate(certificate: Callable[[], Any]) -> bool:

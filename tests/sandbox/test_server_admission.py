@@ -188,8 +188,18 @@ async def test_a_change_that_changes_nothing_is_asked_about_all_the_same(hooks: 
     assert hooks.paths == ["/a"]
 
 
+async def observed(server: Remote) -> None:
+    """Wait until its controller has seen the Deployment `web`: what changes meanwhile is shown to webhooks twice."""
+    async with asyncio.timeout(5):
+        found = await server("GET", f"{server.deployments}/web")
+        while not found.body["status"].get("observedGeneration"):
+            await asyncio.sleep(0.01)
+            found = await server("GET", f"{server.deployments}/web")
+
+
 async def test_a_scale_is_shown_as_such(hooks: Webhooks, server: Remote) -> None:
     await server.create(server.deployments, deployment("web", replicas=0))
+    await observed(server)
     hooks.answers["/a"] = patching(put("/spec/replicas", 0))
     await hooks.register(hooks.webhook(rules=[rule("deployments/scale")]))
     reply = await server.patch(f"{server.deployments}/web/scale", {"spec": {"replicas": 3}})

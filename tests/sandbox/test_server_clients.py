@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,6 +26,9 @@ async def library(sandbox: Cluster, tmp_path: Path) -> AsyncIterator[client.ApiC
 async def test_typed_objects_go_there_and_back(library: client.ApiClient) -> None:
     apps = client.AppsV1Api(library)
     created = await apps.create_namespaced_deployment("default", deployment("web", replicas=2))
+    while created.status.observed_generation is None:  # its controller writes it, too
+        await asyncio.sleep(0.01)
+        created = await apps.read_namespaced_deployment("web", "default")
     created.spec.replicas = 3
     replaced = await apps.replace_namespaced_deployment("web", "default", created)
     assert (replaced.spec.replicas, replaced.metadata.generation) == (3, 2)

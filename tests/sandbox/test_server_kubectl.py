@@ -186,6 +186,29 @@ async def test_rolls_out_and_back(run: Kubectl) -> None:
     assert re.search(r"^NewReplicaSet: +web-\w+ \(1/1 replicas created\)", described, re.MULTILINE)
 
 
+async def test_shows_the_pods_of_what_has_rolled_out(run: Kubectl) -> None:
+    await run("create deployment web --image=web:1 --replicas=2")
+    await run("rollout status deploy/web --timeout=10s")
+    shown = await run("get pods -l app=web --no-headers")
+    assert re.fullmatch(r"(web-\w{10}-\w{5} +1/1 +Running +0 +\d+s\n){2}", shown)
+    first = shown.split()[0]
+    assert re.search(r"^Controlled By: +ReplicaSet/web-", await run(f"describe pod {first}"), re.MULTILINE)
+    await run(f"delete pod {first} --timeout=10s")
+    await run("wait --for=condition=Ready pods -l app=web --timeout=10s")
+    await run("set image deploy/web web=web:2")
+    await run("rollout status deploy/web --timeout=10s")
+    assert await run("get pods -l app=web -o jsonpath={.items[*].status.containerStatuses[*].image}") == "web:2 web:2"
+    await run("delete deploy web --cascade=foreground --timeout=10s")
+    assert await run("get pods -l app=web -o name") == ""
+
+
+async def test_sees_a_job_to_its_end_and_a_pod_run(run: Kubectl) -> None:
+    await asyncio.gather(run("create job j --image=busybox -- date"), run("run p --image=busybox"))
+    await run("wait --for=condition=Complete job/j --timeout=10s")
+    await run("wait --for=condition=Ready pod/p --timeout=10s")
+    assert re.fullmatch(r"j-\w{5} +0/1 +Completed .*\np +1/1 +Running .*\n", await run("get pods --no-headers"))
+
+
 @pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
 async def test_rolls_out_other_workloads(run: Kubectl, kind: str) -> None:
     manifest = {**deployment("web"), "kind": kind}

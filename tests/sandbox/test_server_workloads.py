@@ -47,6 +47,11 @@ def job(name: str = "web", metadata: Object | None = None, **spec: Any) -> Objec
     }
 
 
+async def running(api: Api) -> Object:
+    """Return the Pod `web` as soon as it runs: until then the sandbox writes it, too."""
+    return dict((await api.until(f"{PODS}/web", lambda reply: reply.body["status"]["phase"] == "Running")).body)
+
+
 async def patched(api: Api, path: str, *operations: Object) -> Reply:
     return await api.patch(path, list(operations), JSON_PATCH)
 
@@ -150,7 +155,8 @@ async def test_a_deadline_comes_nearer_and_never_goes(api: Api) -> None:
 
 async def test_a_pod_can_be_replaced_by_what_was_applied(api: Api) -> None:
     """Whoever writes it again leaves out what admission added."""
-    created = await api.create(PODS, pod())
+    await api.create(PODS, pod())
+    created = await running(api)
     spec = {key: value for key, value in created["spec"].items() if key not in ("priority", "preemptionPolicy")}
     spec["tolerations"] = []
     reply = await api("PUT", f"{PODS}/web", {**created, "spec": spec})
@@ -378,6 +384,7 @@ async def test_lists_only_what_no_controller_made_in_pages_too(api: Api) -> None
 @pytest.mark.parametrize("mark", MARKS)
 async def test_a_watch_loses_what_a_controller_adopts_and_finds_it_again(api: Api, mark: str) -> None:
     await api.create(PODS, pod())
+    await running(api)
     async with api.watch(f"{PODS}?labelSelector={NOT_OURS}&allowWatchBookmarks=true") as watch:
         assert await watch.told(1) == [("ADDED", "web")]
         await api.patch(f"{PODS}/web", {"metadata": {"labels": {mark: "x"}}})

@@ -1,4 +1,5 @@
-"""What happens behind the API: workloads become ready, owners take their dependents with them, namespaces empty out.
+"""What happens behind the API: workloads become ready and show their Pods, owners take their dependents with them,
+namespaces empty out.
 
 One task for all of it. A change puts a key into a queue; a key that is there already stays where it is, and the newest
 state is read when its turn comes. Workloads wait `settle_seconds` first, so that a client sees the time between a
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from listener.sandbox.cluster import rollouts, strategies
+from listener.sandbox.cluster.pod_control import PODS, PodControl
 from listener.sandbox.cluster.resources import Catalog, Resource
 from listener.sandbox.cluster.store import Change, Collection, Entry, Key, Object, Store
 from listener.sandbox.cluster.verbs import FOREGROUND, NAMESPACES, DeleteOptions, Verbs, now
@@ -25,7 +27,8 @@ DEPLOYMENTS, REPLICA_SETS = ("apps", "deployments"), ("apps", "replicasets")
 STATEFUL_SETS, DAEMON_SETS = ("apps", "statefulsets"), ("apps", "daemonsets")
 REPLICATION_CONTROLLERS, REVISIONS = ("", "replicationcontrollers"), ("apps", "controllerrevisions")
 SERVICE_ACCOUNTS = ("", "serviceaccounts")
-_WORKLOADS = frozenset({DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS, DAEMON_SETS, REPLICATION_CONTROLLERS})
+JOBS = ("batch", "jobs")
+_WORKLOADS = frozenset({DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS, DAEMON_SETS, REPLICATION_CONTROLLERS, JOBS})
 _BATCH = 20  # some ten milliseconds; requests are answered between batches
 _YIELD = 3  # while requests come in, rest this many times as long as the last batch took
 _FOREGROUND = FOREGROUND.encode()
@@ -41,6 +44,7 @@ class Controllers:
         self._verbs = verbs
         self._store: Store = verbs.store
         self._catalog: Catalog = verbs.catalog
+        self._pods = PodControl(verbs)
         self._settle_seconds = settle_seconds
         self._busy = busy
         self._settling: dict[_Work, float] = {}
@@ -101,13 +105,22 @@ class Controllers:
                     self._queue_sweep(*place)
             if entry.namespace in self._terminating:
                 self._queue_sweep(NAMESPACES, ("", entry.namespace))
-            return
-        if storage == NAMESPACES or (change.type == "ADDED" and entry.owners) or _FOREGROUND in entry.body:
+        elif storage == NAMESPACES or (change.type == "ADDED" and entry.owners) or _FOREGROUND in entry.body:
             self._queue_sweep(storage, entry.key)
-        if storage in _WORKLOADS and not self._own:
-            loop = asyncio.get_running_loop()
-            self._settling.setdefault((storage, entry.key), loop.time() + self._settle_seconds)
-            self._wake.set()
+        if self._own:
+            return
+        if change.type != "DELETED" and (storage == PODS or storage in _WORKLOADS):
+            self._queue_settle(storage, entry.key)
+        if storage == PODS:
+            for owner in entry.owners:
+                place = self._store.locate(owner)
+                if place is not None and place[0] in _WORKLOADS:
+                    self._queue_settle(*place)
+
+    def _queue_settle(self, storage: tuple[str, str], key: Key) -> None:
+        due = asyncio.get_running_loop().time() + self._settle_seconds
+        self._settling.setdefault((storage, key), due)
+        self._wake.set()
 
     def _queue_sweep(self, storage: tuple[str, str], key: Key) -> None:
         self._sweeping[storage, key] = None
@@ -193,7 +206,7 @@ class Controllers:
 
     def _settle(self, storage: tuple[str, str], key: Key) -> None:
         entry = self._store.collection(storage).get(*key)
-        if entry is None or _DELETED.search(entry.body):
+        if entry is None or _DELETED.search(entry.body) or entry.namespace in self._terminating:
             return
         self._own = True
         try:
@@ -207,11 +220,22 @@ class Controllers:
             case ("apps", "deployments"):
                 obj = self._roll_out(obj)
             case ("apps", "statefulsets"):
-                obj["status"] = rollouts.stateful_set_status(obj, self._revise(obj))
+                revision = self._revise(obj)
+                self._pods.number(obj, revision)
+                obj["status"] = rollouts.stateful_set_status(obj, revision)
             case ("apps", "daemonsets"):
-                self._revise(obj)
+                self._pods.place(obj, self._revise(obj).rpartition("-")[2])
                 obj["status"] = rollouts.daemon_set_status(obj)
+            case ("batch", "jobs"):
+                completions = rollouts.completions(obj)
+                if completions is None:
+                    return
+                self._pods.complete(obj, completions)
+                obj["status"] = rollouts.job_status(obj, completions, now())
+            case ("", "pods"):
+                obj = self._pods.run(obj)
             case _:
+                self._pods.scale(obj, obj["spec"].get("replicas", 1))
                 obj["status"] = rollouts.replica_set_status(obj)
         self._verbs.write_back(resource, entry, obj)
 
@@ -226,8 +250,22 @@ class Controllers:
         if found is not None or not deployment["spec"].get("paused"):
             annotations[rollouts.REVISION] = str(self._bring_forward(deployment, resource, key, digest, found))
             metadata["annotations"] = annotations
+            self._roll_pods(deployment, resource, key)
         deployment["status"] = rollouts.deployment_status(deployment, key[1], now())
         return deployment
+
+    def _roll_pods(self, deployment: Object, resource: Resource, key: Key) -> None:
+        """Make the Pods of the current ReplicaSet, and then let those of the others go."""
+        others = []
+        for storage, place in self._store.dependents(deployment["metadata"]["uid"]):
+            entry = self._store.collection(storage).get(*place)
+            if storage != REPLICA_SETS or entry is None:
+                continue
+            if place == key:
+                self._pods.scale(self._verbs.load(resource, entry), deployment["spec"].get("replicas", 1))
+            else:
+                others.append(entry.uid)
+        self._pods.clear(others)
 
     def _bring_forward(self, deployment: Object, resource: Resource, key: Key, digest: str, found: Entry | None) -> int:
         """Make the ReplicaSet of the current template the newest one and the only one with replicas; return its

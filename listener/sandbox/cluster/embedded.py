@@ -1,8 +1,9 @@
 """The embedded cluster: a Kubernetes API on loopback that real clients can use, for a demo, a test or a bench.
 
-Everything is in memory and is gone when it is closed. It runs no containers: workloads are said to be ready a moment
-after they change. It listens on 127.0.0.1 only, and whoever does not carry its random token is refused, so other users
-of the machine cannot use it. A ServiceAccount can be given a token too, and may then do what RBAC lets it.
+Everything is in memory and is gone when it is closed. It runs no containers: workloads are said to be ready, and their
+Pods to run, a moment after they change. It listens on 127.0.0.1 only, and whoever does not carry its random token is
+refused, so other users of the machine cannot use it. A ServiceAccount can be given a token too, and may then do what
+RBAC lets it.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ class Cluster:
     """A Kubernetes API in this process: `async with Cluster() as cluster`, or `start` and `close`.
 
     Keeps everything in memory. `port` 0 takes a free one. `settle_seconds` is the time after which a changed workload
-    is observed and ready, `bookmark_seconds` the time between the bookmarks of a watch. With `openshift` it serves
-    DeploymentConfigs, BuildConfigs and Builds besides, with `imports` ImageStreamImports. `services` maps
-    `NAMESPACE/NAME` to the `HOST:PORT` where a webhook of that Service is reached; it may grow later. Once closed, it
-    is not started again.
+    is observed and ready, and a new Pod runs, `bookmark_seconds` the time between the bookmarks of a watch. With
+    `openshift` it serves DeploymentConfigs, BuildConfigs and Builds besides, with `imports` ImageStreamImports.
+    `services` maps `NAMESPACE/NAME` to the `HOST:PORT` where a webhook of that Service is reached; it may grow later.
+    Once closed, it is not started again.
     """
 
     def __init__(

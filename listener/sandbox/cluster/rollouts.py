@@ -1,8 +1,8 @@
 """What the workload controllers write: revisions of a template, and the status of a workload that has arrived where its
 spec points.
 
-Pure functions on objects. Every replica is ready at once: the sandbox runs no containers. A later room that shows Pods
-would take its templates from the ReplicaSets made here.
+Pure functions on objects. Every replica is ready at once, and every Job done: the sandbox runs no containers. The Pods
+are made in another room, `pod_control`.
 """
 
 from __future__ import annotations
@@ -214,3 +214,28 @@ def daemon_set_status(daemon_set: Object) -> Object:
     )
     observed = daemon_set["metadata"].get("generation", 1)
     return {**dict.fromkeys(counts, 1), "numberMisscheduled": 0, "observedGeneration": observed}
+
+
+def completions(job: Object) -> int | None:
+    """Return how many Pods a Job has yet to run to its end; None if that is over, or may not begin."""
+    spec, conditions = job["spec"], (job.get("status") or {}).get("conditions") or ()
+    if spec.get("suspend") or any(each.get("type") in ("Complete", "Failed") for each in conditions):
+        return None
+    parallelism = spec.get("parallelism", 1)
+    wanted: int = spec.get("completions", parallelism)
+    return wanted if parallelism or not wanted else None
+
+
+def job_status(job: Object, completions: int, now: str) -> Object:
+    """Return the status of a Job that has run to its end."""
+    reason = {"reason": "CompletionsReached", "message": "Reached expected number of succeeded pods"}
+    conditions = [
+        {"type": kind, "status": "True", "lastProbeTime": now, "lastTransitionTime": now, **reason}
+        for kind in ("SuccessCriteriaMet", "Complete")
+    ]
+    status: Object = {"conditions": conditions, "startTime": now, "completionTime": now}
+    if completions:
+        status["succeeded"] = completions
+    if job["spec"].get("completionMode") == "Indexed" and completions:
+        status["completedIndexes"] = "0" if completions == 1 else f"0-{completions - 1}" if completions > 2 else "0,1"
+    return {**status, "ready": 0, "terminating": 0, "uncountedTerminatedPods": {}}

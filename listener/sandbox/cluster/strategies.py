@@ -19,6 +19,7 @@ from typing import Any
 
 from listener.sandbox.cluster import openshift
 from listener.sandbox.cluster.field_errors import FieldError, forbidden, invalid, required
+from listener.sandbox.cluster.pods import qos_class
 from listener.sandbox.cluster.resources import Resource
 from listener.sandbox.cluster.selectors import key_problems, value_problems
 
@@ -225,7 +226,7 @@ def _job(job: Object) -> None:
 
 def _pod(pod: Object) -> None:
     _admit_new_pod(pod)
-    pod["status"] = {"phase": "Pending", "qosClass": "BestEffort"}
+    pod["status"] = {"phase": "Pending", "qosClass": qos_class(pod["spec"])}
 
 
 def _admit_new_pod(pod: Object) -> None:

@@ -214,11 +214,18 @@ def _job(obj: Object, now: datetime) -> list[Any]:
 
 def _pod(obj: Object, now: datetime) -> list[Any]:
     spec, status = _spec(obj), _status(obj)
-    statuses = status.get("containerStatuses") or []
-    ready = f"{sum(1 for each in statuses if each.get('ready'))}/{len(spec.get('containers') or ())}"
-    phase = (
-        "Terminating" if obj["metadata"].get("deletionTimestamp") else status.get("reason") or status.get("phase", "")
-    )
+    sidecars = {each["name"] for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"}
+    statuses = [each for each in status.get("initContainerStatuses") or () if each["name"] in sidecars]
+    statuses += status.get("containerStatuses") or ()
+    ready = f"{sum(1 for each in statuses if each.get('ready'))}/{len(spec.get('containers') or ()) + len(sidecars)}"
+    ended: list[Object] = [
+        (each.get("state") or {}).get("terminated") or {} for each in status.get("containerStatuses") or ()
+    ]
+    phase = status.get("reason") or status.get("phase", "")
+    if obj["metadata"].get("deletionTimestamp"):
+        phase = "Terminating"
+    elif ended and all(ended):
+        phase = ended[0].get("reason") or phase
     restarts = str(sum(each.get("restartCount", 0) for each in statuses))
     node, nominated = spec.get("nodeName") or _NONE, status.get("nominatedNodeName") or _NONE
     return [_name(obj), ready, phase, restarts, _age(obj, now), status.get("podIP") or _NONE, node, nominated, _NONE]
