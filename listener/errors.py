@@ -130,6 +130,10 @@ class NotServed(ClusterRefused):
     """404 about a resource: the API server does not know it, now. A CustomResourceDefinition may bring it."""
 
 
+class WatchSilent(ClusterUnavailable):
+    """A watch told nothing for so long, not even that nothing changed, that something is wrong with it."""
+
+
 class WatchExpired(ClusterError):
     """410: the place where the watch should go on is no longer in the server's memory. List again."""
 

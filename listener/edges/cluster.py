@@ -37,7 +37,7 @@ from listener.core.renewal import Secret, Webhooks
 from listener.core.streams import SpecTag, Stream, StreamKey
 from listener.core.workloads import Workload, WorkloadKey
 from listener.edges import kubernetes, objects
-from listener.errors import ClusterRefused, ClusterUnavailable, NotServed, SettingsError, WatchExpired
+from listener.errors import ClusterRefused, ClusterUnavailable, NotServed, SettingsError, WatchExpired, WatchSilent
 
 log = structlog.get_logger()
 
@@ -569,7 +569,7 @@ class Cluster:
 
     @contextlib.asynccontextmanager
     async def stream(self, path: str, query: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes]]:
-        """GET a body that comes line by line, for as long as it comes. Raises as `read` does."""
+        """GET a body that comes line by line, for as long as it comes. Raises as `read` does, and WatchSilent."""
         try:
             async with self._session.get(
                 self._url(path, query),
@@ -580,6 +580,8 @@ class Cluster:
                 if response.status != 200:
                     raise _refusal(f"GET {path}", response.status, response.headers, await response.read())
                 yield _lines(response.content)
+        except aiohttp.SocketTimeoutError as error:
+            raise WatchSilent(f"GET {path}: the answer broke off: {_reason(error)}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ClusterUnavailable(f"GET {path}: the answer broke off: {_reason(error)}") from error
 

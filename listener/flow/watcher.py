@@ -14,7 +14,8 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from listener.core.changes import Gone, Mark, Page, Seen
-from listener.errors import ClusterError, ClusterRefused, ClusterUnavailable, WatchExpired
+from listener.core.versions import is_surely_older
+from listener.errors import ClusterError, ClusterRefused, ClusterUnavailable, WatchExpired, WatchSilent
 from listener.flow.backoff import Backoff
 
 log = structlog.get_logger()
@@ -22,6 +23,10 @@ log = structlog.get_logger()
 _LONGEST_ADVICE_SECONDS = 60  # API servers say 1 to 30; a watcher that is silent for minutes counts as hung
 
 _ABSENT_SECONDS = 30  # until a kind is looked for again that the cluster did not serve
+
+# Silent watches in a row. After the first the connection is believed to have been dead. A server that was restored from
+# a backup waits, without a word, for a version that it has not come to: only another list leads out of that.
+_SILENT_WATCHES = 2
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -68,6 +73,8 @@ class Watcher(Generic[K, V]):
         self._backoff = backoff or Backoff(0.5, 30)
         self._synced = asyncio.Event()
         self._position: str | None = None  # the resource version to watch on from; None: list first
+        self._reached = ""  # the last position that there was
+        self._silences = 0  # watches in a row that told nothing
         self._is_absent = False
         self._last_seen: float | None = None
         self._last_step = asyncio.get_running_loop().time()
@@ -113,6 +120,11 @@ class Watcher(Generic[K, V]):
                     await self._do_without(error)
                 else:
                     await self._pause(error)
+            except WatchSilent as error:
+                self._silences += 1
+                if self._silences >= _SILENT_WATCHES:
+                    self._position = None
+                self._tell(error, 0)  # it has taken its time
             except ClusterError as error:
                 await self._pause(error)
 
@@ -122,6 +134,8 @@ class Watcher(Generic[K, V]):
         position = ""
         async for page in self._source.pages():
             self._alive()
+            if is_surely_older(page.resource_version, self._reached):
+                self._begin_anew(page.resource_version)
             listed |= page.keys
             position = page.resource_version
             for value in page.objects:
@@ -132,7 +146,24 @@ class Watcher(Generic[K, V]):
             self._is_absent = False
             log.info("watch.synced", resource=self.resource, namespace=self._source.namespace, objects=len(listed))
             self._synced.set()
+        self._reached, self._silences = position, 0
         return position
+
+    def _begin_anew(self, position: str) -> None:
+        """Forget everything: lists tell the newest state, so one that is older than what was told before is of a
+        cluster that was restored. What we know of it is yet to come, or never will, and must not count as newer. One
+        that has come as far again before it is listed is not recognized: a restart of this process sees it afresh.
+        """
+        log.warning(
+            "watch.restored",
+            resource=self.resource,
+            namespace=self._source.namespace,
+            reached=self._reached,
+            restored_to=position,
+        )
+        self._reached = position
+        for key in tuple(self._sink.known(self._source.namespace)):
+            self._sink.discard(key)
 
     async def _watch(self, position: str) -> None:
         """Take in changes until the server ends the watch."""
@@ -140,12 +171,13 @@ class Watcher(Generic[K, V]):
         async for change in self._source.changes(position):
             self._alive()
             self._backoff.reset()
+            self._silences = 0
             match change:
                 case Seen(value=value):
                     self._sink.put(value)
                 case Gone(key=key):
                     self._sink.discard(key)
-            self._position = change.resource_version
+            self._position = self._reached = change.resource_version
         self._alive()
         if asyncio.get_running_loop().time() - started < 1:
             # A server (or a proxy) that ends each watch at once must not be asked a thousand times a second.
@@ -166,6 +198,11 @@ class Watcher(Generic[K, V]):
         seconds = self._backoff.next()
         if isinstance(error, ClusterUnavailable) and error.retry_after_seconds:
             seconds = max(seconds, min(error.retry_after_seconds, _LONGEST_ADVICE_SECONDS))
+        self._tell(error, seconds)
+        await asyncio.sleep(seconds)
+
+    def _tell(self, error: ClusterError, seconds: float) -> None:
+        """Say why the watch does not go on, and when it does."""
         hint = {}
         if isinstance(error, ClusterRefused) and error.status == 403:
             hint = {"hint": f"the service account needs list and watch on {self.resource}"}
@@ -174,7 +211,6 @@ class Watcher(Generic[K, V]):
         log.warning(
             "watch.interrupted", resource=self.resource, reason=str(error), retry_in_seconds=round(seconds, 1), **hint
         )
-        await asyncio.sleep(seconds)
 
     def _alive(self) -> None:
         self._last_seen = self._last_step = asyncio.get_running_loop().time()

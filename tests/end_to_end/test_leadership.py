@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
-import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +21,7 @@ from tests.cluster_under_test import ClusterUnderTest
 from tests.end_to_end import objects
 from tests.end_to_end.objects import images, trigger, workload
 from tests.end_to_end.parts import Api, Listener, eventually, push_event, registry, serve
+from tests.faults.line import Line
 
 HOST = "registry.example.com"
 DIGESTS = [f"sha256:{number:064x}" for number in range(1, 5)]
@@ -30,48 +29,6 @@ MANY = int(os.environ.get("LISTENER_FLEET", "120"))
 A_MOMENT = 5.0
 
 Strike = Callable[["Fleet", Listener], Awaitable[None]]
-
-
-class Line:
-    """Stands between a replica and the API server. Once it is cut nothing goes through, and nothing is closed."""
-
-    def __init__(self, server: URL) -> None:
-        self._server = server
-        self._open = asyncio.Event()
-        self._open.set()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def cut(self) -> None:
-        self._open.clear()
-
-    def mend(self) -> None:
-        self._open.set()
-
-    @asynccontextmanager
-    async def listen(self) -> AsyncIterator[URL]:
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        try:
-            yield self._server.with_host("127.0.0.1").with_port(server.sockets[0].getsockname()[1])
-        finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there = await asyncio.open_connection(self._server.host, self._server.port)
-        for source, sink in ((reader, there[1]), (there[0], writer)):
-            task = asyncio.create_task(self._pass_on(source, sink))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, ssl.SSLError):
-            while data := await source.read(65536):
-                await self._open.wait()
-                sink.write(data)
-                await sink.drain()
-        sink.close()
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from listener.core.changes import Gone, Mark, Page, Seen
-from listener.errors import ClusterRefused, ClusterUnavailable, NotServed, WatchExpired
+from listener.errors import ClusterRefused, ClusterUnavailable, NotServed, WatchExpired, WatchSilent
 from listener.flow.watcher import Watcher
 
 Change = Seen[tuple[str, int]] | Gone[str] | Mark
@@ -166,6 +166,50 @@ async def test_a_watch_that_is_refused_begins_anew_with_a_list(status: int) -> N
         await asyncio.sleep(60)
         assert shelf.values == {"b": 1}
     assert script.requests() == ["list", "watch 10", "list", "watch 7"]
+
+
+async def test_a_silent_watch_goes_on_from_where_it_was_at_once() -> None:
+    """The connection was dead without knowing it; as often as that happens."""
+    script = Script(
+        [[page("10", a=1)]],
+        [[WatchSilent("100 s")], [seen("11", a=2), WatchSilent("100 s")], [Mark("12"), WatchSilent("100 s")]],
+    )
+    async with watching(script, Shelf()):
+        await asyncio.sleep(1)
+    assert script.requests() == ["list", "watch 10", "watch 10", "watch 11", "watch 12"]
+
+
+async def test_after_two_silent_watches_in_a_row_it_lists_again() -> None:
+    """An API server that was restored from a backup waits for a version from the future, and says nothing."""
+    silence = [WatchSilent("100 s")]
+    script = Script(
+        [[page("10", a=1, b=1)], [page("7", b=5), page("7", c=1)]], [[Mark("11"), *silence], silence, [seen("8", c=2)]]
+    )
+    shelf = Shelf()
+    async with watching(script, shelf):
+        await asyncio.sleep(2)
+        assert shelf.values == {"b": 5, "c": 2}
+    assert script.requests() == ["list", "watch 10", "watch 11", "list", "watch 7", "watch 8"]
+
+
+@pytest.mark.parametrize(
+    ("version", "forgotten"), [("9", ["a", "b"]), ("10", []), ("11", []), ("odd", [])], ids=["9", "10", "11", "odd"]
+)
+async def test_what_a_restored_server_lists_is_taken_in_afresh(version: str, forgotten: Sequence[str]) -> None:
+    """What is known of it came later than what it tells, and must not be taken for newer."""
+    discarded: list[str] = []
+
+    class Noting(Shelf):
+        def discard(self, key: str) -> None:
+            discarded.append(key)
+            super().discard(key)
+
+    script = Script([[page("10", a=1, b=1)], [page(version, a=0), page(version, b=0)]], [[WatchExpired("410")]])
+    shelf = Noting()
+    async with watching(script, shelf):
+        await asyncio.sleep(2)
+    assert shelf.values == {"a": 0, "b": 0}
+    assert discarded == forgotten
 
 
 async def test_an_object_that_cannot_be_read_is_passed_over_and_not_discarded() -> None:

@@ -127,6 +127,17 @@ async def test_a_version_from_the_future_is_waited_for(api: Api) -> None:
     assert int(event["object"]["metadata"]["resourceVersion"]) > soon
 
 
+async def test_until_a_version_from_the_future_has_come_there_are_no_bookmarks_either() -> None:
+    """So it is when a cluster was restored from a backup, and clients go on from what they had come to."""
+    async with serving(Cluster(bookmark_seconds=0.02)) as api:
+        soon = int((await api.get(CONFIG_MAPS)).revision) + 2
+        async with api.watch(f"{CONFIG_MAPS}?allowWatchBookmarks=1&resourceVersion={soon}") as watch:
+            with pytest.raises(TimeoutError):
+                await watch.event(seconds=0.2)
+        async with api.watch(f"{CONFIG_MAPS}?allowWatchBookmarks=1&resourceVersion={soon - 2}") as watch:
+            assert (await watch.event())["type"] == "BOOKMARK"
+
+
 SELECTIONS = {
     "label": (
         "labelSelector=app%3Dweb",

@@ -57,6 +57,24 @@ def test_counts_what_it_would_yield(kept: Store) -> None:
             assert collection.count(namespace, after=after) == len(list(collection.entries(namespace, after=after)))
 
 
+def test_is_restored_to_how_it_was_revision_and_all(kept: Store) -> None:
+    kept.put(THINGS, thing("d", metadata=thing("d")["metadata"] | {"ownerReferences": [{"uid": "team/a"}]}))
+    backup = kept.backup()
+    kept.put(THINGS, thing("a", spec=1))
+    removed(kept, "d")
+    kept.put(THINGS, thing("e"))
+    kept.restore(backup)
+    collection = kept.collection(THINGS)
+    assert names(collection.entries()) == ["a", "b", "c", "d"]
+    assert all("spec" not in entry.decode() for entry in collection.entries())
+    assert kept.locate("team/e") is None
+    assert kept.dependents("team/a") == [(THINGS, ("team", "d"))]
+    assert kept.put(THINGS, thing("f")).revision == backup.revision + 1
+    with pytest.raises(CompactedError):
+        collection.place(backup.revision - 1)
+    assert [change.entry.name for change in collection.since(collection.place(backup.revision), 10)] == ["f"]
+
+
 def test_the_log_is_bounded_in_length(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "LOG_LENGTH", 10)
     start = kept.collection(THINGS).place(0)

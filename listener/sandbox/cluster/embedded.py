@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from asyncio import Task
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -29,7 +29,7 @@ from listener.sandbox.cluster.controllers import Controllers
 from listener.sandbox.cluster.faults import Faults
 from listener.sandbox.cluster.resources import BUILTIN, IMPORTS, OPENSHIFT, Catalog
 from listener.sandbox.cluster.server import BODY_LIMIT, Server
-from listener.sandbox.cluster.store import Store
+from listener.sandbox.cluster.store import Backup, Change, Collection, Store
 from listener.sandbox.cluster.verbs import NAMESPACES, PROTECTED, Verbs, WriteOptions
 
 HOST = "127.0.0.1"
@@ -146,6 +146,22 @@ class Cluster:
         """
         for collection in self._store.collections():
             collection.compact()
+
+    def observe(self, observer: Callable[[Collection, Change], None]) -> None:
+        """Call `observer` with every change in the moment in which it is stored, whatever faults do to clients."""
+        self._store.observe(observer)
+
+    def backup(self) -> Backup:
+        """Return all objects as they are, for `restore`."""
+        return self._store.backup()
+
+    def restore(self, backup: Backup) -> None:
+        """Go back to how everything was, resourceVersions too, as a cluster does whose etcd was restored.
+
+        A real API server is stopped for that: break off its clients' connections before. Types, rights and webhooks
+        must be the same as they are.
+        """
+        self._store.restore(backup)
 
     def _create_namespaces(self) -> None:
         namespaces = Catalog().builtin(*NAMESPACES)

@@ -156,6 +156,13 @@ class Collection:
             del self._log[:drop]
             self._log_start += drop
 
+    def restore(self, entries: Mapping[Key, Entry], revision: int) -> None:
+        """Hold these and no others. There is no log of how they came to be."""
+        self.compact()
+        self.oldest = revision
+        self._entries = dict(entries)
+        self._keys = sorted(entries)
+
     def record(self, change: Change) -> None:
         key = change.entry.key
         if change.type == "DELETED":
@@ -182,6 +189,14 @@ class Collection:
     def wake(self) -> None:
         for waiter in self._waiters:
             waiter.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """All objects as they were at a revision."""
+
+    revision: int
+    entries: Mapping[tuple[str, str], Mapping[Key, Entry]]
 
 
 class Store:
@@ -211,6 +226,23 @@ class Store:
             gone.closed = True
             self._dropped[storage] = self.revision
             gone.wake()
+
+    def backup(self) -> Backup:
+        return Backup(
+            self.revision,
+            {found.storage: {entry.key: entry for entry in found.entries()} for found in self.collections()},
+        )
+
+    def restore(self, backup: Backup) -> None:
+        """Go back to how it was, revision and all, as an etcd does that is restored from a snapshot. Nobody is told."""
+        self.revision = backup.revision
+        self._by_uid.clear()
+        self._dependents.clear()
+        for storage in {*self._collections, *backup.entries}:
+            entries = backup.entries.get(storage, {})
+            self.collection(storage).restore(entries, backup.revision)
+            for entry in entries.values():
+                self._index(storage, entry, None)
 
     def observe(self, observer: Callable[[Collection, Change], None]) -> None:
         """Call `observer` in step with every change, after it is stored. It must be quick and must not write."""

@@ -59,7 +59,9 @@ async def lines(
                 continue
             moment = loop.time()
             if query.bookmarks and moment >= min(bookmark_at, ends):
-                yield shaper.bookmark(store.revision)
+                # Of a revision from the future, nothing is said either until it has come.
+                if store.revision >= (query.revision or 0):
+                    yield shaper.bookmark(store.revision)
                 bookmark_at = moment + bookmark_seconds
             if collection.closed or moment >= ends:
                 return
