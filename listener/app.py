@@ -314,7 +314,11 @@ class Service:
             await server.close()
         # What was left is no loss: the history is stored, and the next start looks at every workload.
         log.info(
-            "listener.stopped", drained=drained, workloads_left=len(self._state.queue), events_left=len(self._recorder)
+            "listener.stopped",
+            drained=drained,
+            workloads_left=len(self._state.queue),
+            workloads_delayed=self._state.queue.delayed,
+            events_left=len(self._recorder),
         )
 
     async def _hand_over(self, leadership: Leadership | None) -> None:
@@ -464,6 +468,7 @@ class Service:
             lambda: {"": self._throttle.limit},
         )
         watch("listener_fan_out_in_flight", "Patches under way.", None, lambda: {"": self._throttle.in_flight})
+        watch("listener_tasks", "Tasks alive in the event loop.", None, lambda: {"": float(len(asyncio.all_tasks()))})
 
     def _by_kind(self, found: Mapping[str, int]) -> Mapping[str, float]:
         """Zeros too: a gauge that vanishes looks like a target that vanished."""

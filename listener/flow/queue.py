@@ -40,6 +40,11 @@ class KeyQueue(Generic[K]):
         """How many keys wait or are being worked on; those that are delayed do not count."""
         return len(self._waiting) + len(self._running)
 
+    @property
+    def delayed(self) -> int:
+        """How many keys are to be looked at after a while."""
+        return len(self._due)
+
     def __contains__(self, key: K) -> bool:
         """Whether a key waits or is being worked on; one that is delayed does not."""
         return key in self._waiting or key in self._running

@@ -217,7 +217,7 @@ async def create_deployments(world: World, count: int, tag: str, image: str) -> 
 
     async def create(name: str) -> None:
         path = f"/apis/apps/v1/namespaces/{world.namespace}/deployments"
-        await _create(world.client, path, _deployment(name, world.namespace, tag, image))
+        await _create(world.client, path, deployment(name, world.namespace, tag, image))
 
     await many([partial(create, name) for name in names])
     return names
@@ -251,9 +251,10 @@ def pull_spec(world: World, number: int) -> str:
     return f"{HOST}/{world.namespace}/web@{digest(number)}"
 
 
-def _deployment(name: str, namespace: str, tag: str, image: str) -> Mapping[str, Any]:
+def deployment(name: str, namespace: str, tag: str, image: str) -> Mapping[str, Any]:
+    """Some 5 KB that follow the tag `web:TAG`, or `STREAM:TAG` if `tag` names a stream."""
     trigger = {
-        "from": {"kind": "ImageStreamTag", "name": f"web:{tag}"},
+        "from": {"kind": "ImageStreamTag", "name": tag if ":" in tag else f"web:{tag}"},
         "fieldPath": 'spec.template.spec.containers[?(@.name=="web")].image',
     }
     # Twenty variables bring the object to the 5 KB that Deployments have in clusters at work.

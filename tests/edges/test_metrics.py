@@ -79,9 +79,9 @@ def test_what_happened_is_there_under_its_name(
     assert samples(metrics)[name, tuple(sorted(labels.items()))] == pytest.approx(value)
 
 
-def test_every_name_is_ours_and_explained(metrics: Metrics) -> None:
+def test_every_name_is_ours_or_usual_and_is_explained(metrics: Metrics) -> None:
     for family in text_string_to_metric_families(metrics.expose().decode()):
-        assert family.name.startswith("listener_")
+        assert family.name.startswith(("listener_", "process_"))
         assert family.documentation
 
 

@@ -40,6 +40,9 @@ METRICS = {
     "listener_workloads": "gauge",
     "listener_invalid_triggers": "gauge",
     "listener_leader": "gauge",
+    "listener_tasks": "gauge",
+    "process_resident_memory_bytes": "gauge",
+    "process_open_fds": "gauge",
 }
 
 Labels = frozenset[tuple[str, str]]

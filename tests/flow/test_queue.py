@@ -253,3 +253,14 @@ async def test_what_is_given_back_wakes_one_who_waits_for_a_key() -> None:
     await asyncio.sleep(0)
     queue.give_back("a")
     assert await asyncio.wait_for(waiting, 1) == "a"
+
+
+async def test_it_tells_how_many_are_looked_at_later() -> None:
+    queue = KeyQueue[str]()
+    queue.add("now")
+    queue.add_after("a", 60)
+    queue.add_after("b", 60)
+    assert (len(queue), queue.delayed) == (1, 2)
+    queue.add("a")
+    queue.forget("b")
+    assert (len(queue), queue.delayed) == (2, 0)
