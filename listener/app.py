@@ -180,6 +180,7 @@ class Service:
         self._begun = asyncio.Event()  # what the cluster is has been learnt, and what is done there has begun
         self._stream_watchers: list[Watcher[Any, Any]] = []
         self._watchers: list[Watcher[Any, Any]] = []
+        self._unsynced: list[Watcher[Any, Any]] = []
         self._hooks = Hooks(
             {r.name: self._hook(r, n, intake(r)) for n, r in enumerate(settings.registries)},
             self._metrics,
@@ -258,6 +259,7 @@ class Service:
             for namespace in namespaces
             for kind in kinds
         ]
+        self._unsynced = self._watchers.copy()
         for watcher in self._watchers:
             self._run(watcher.run(), f"watch {watcher.resource}")
 
@@ -349,8 +351,10 @@ class Service:
         """What of the cluster is not known yet."""
         if not self._begun.is_set():
             return ["the API server has not told yet what it serves"]
-        unsynced = {watcher.resource for watcher in self._watchers if not watcher.is_synced}
-        return [f"{resource} are not synced yet" for resource in sorted(unsynced)]
+        if not self._unsynced:  # each hook asks
+            return []
+        self._unsynced = [watcher for watcher in self._unsynced if not watcher.is_synced]
+        return [f"{resource} are not synced yet" for resource in sorted({each.resource for each in self._unsynced})]
 
     # Building
 

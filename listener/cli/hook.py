@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -259,9 +259,6 @@ def _is_proven_before_the_body(registry: Registry) -> bool:
 def _unrecognised(delivery: Delivery) -> str:
     """Say what was looked at, and which header may be missing."""
     found = payload.peek(delivery)
-    if found is None and not payload.form(delivery):
-        body = "the body is no JSON" if delivery.body.strip() else "the body is empty"
-        return f"{body}, and the service answers 400; save it as its sender's delivery page shows it"
     if isinstance(found, dict):
         keys = [events.printable(key, 40) for key in list(found)[:8]]
         body = f"a JSON object with {', '.join(keys)}" if keys else "an empty JSON object"
@@ -327,7 +324,7 @@ def _judged(registry: Registry, delivery: Delivery, dialect: Dialect | None) -> 
     if authentication.admits(scheme, secrets, delivery):
         return f"{kind}: accepted"
     why = authentication.complaint(scheme, delivery)
-    bare = replace(delivery, body=delivery.body.rstrip(b"\r\n"))
+    bare = delivery._replace(body=delivery.body.rstrip(b"\r\n"))
     if bare.body != delivery.body and authentication.admits(scheme, secrets, bare):
         why = "the signature fits the body without the end of line that FILE has and an editor may have added"
     return f"{kind}: refused ({why})"
@@ -508,7 +505,7 @@ def _completed(saved: Saved, dialect_name: str) -> Delivery:
             if sign.dialect == dialect.name:
                 headers.setdefault(sign.header.lower(), sign.value)
     headers.setdefault("content-type", "application/json")
-    return replace(saved.sent, headers=headers)
+    return saved.sent._replace(headers=headers)
 
 
 async def _send(

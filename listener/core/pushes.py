@@ -90,16 +90,17 @@ def take(stream: Stream, push: Push, *, limit: int) -> tuple[Stream, Effect]:
     return stream.with_history(after), Effect.WAITS if after.waiting != known.waiting else Effect.UNCHANGED
 
 
-def is_head(stream: Stream, tag: str, found: Place, pushed: str) -> bool:
+def is_head(stream: Stream, tag: str, found: Place, pushed: datetime | None) -> bool:
     """Tell whether the tag is at that very push, and nothing waits: then the push `is_recorded`, and `take` changes
-    nothing. It needs no `Push`, and costs a tenth.
+    nothing. It needs no `Push`, and costs a tenth; to read a time takes less than to write one.
     """
     known = stream.history(tag)
     head = known.head
     return (
         head is not None
-        and head.pushed == pushed != ""
+        and pushed is not None
         and head.place == found
+        and events.timestamp(head.pushed) == pushed
         and head.generation == stream.generation
         and not known.waiting
     )

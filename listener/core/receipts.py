@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from listener.core.events import Remark
 from listener.core.streams import StreamKey
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """How a delivery reached us.
 
     `received` is a reading of the event loop's clock, `at` the same moment as people write it. `trace` is where what it
@@ -23,8 +22,7 @@ class Arrival:
     trace: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """A stream tag that the delivery moved."""
 
     stream: StreamKey
@@ -32,8 +30,7 @@ class Moved:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """Everything in `moved` is stored in the cluster.
 
     `unchanged` are tags that were already there, `ignored` is what was understood and is not for us, `refused` what was

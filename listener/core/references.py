@@ -23,6 +23,7 @@ _HUB_ALIASES: Final = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.dock
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _REGISTRY: Final = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F]*:[0-9a-fA-F:]*\])(?::[0-9]{{1,5}})?")
 _COMPONENT: Final = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*")
+_REPOSITORY: Final = re.compile(rf"{_COMPONENT.pattern}(?:/{_COMPONENT.pattern})*")
 _TAG: Final = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 # The algorithms the OCI image specification registers, and sha384, which every Go client knows too.
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
@@ -95,7 +96,7 @@ def is_registry(text: str) -> bool:
 
 def is_repository(text: str) -> bool:
     """Tell whether the text can stand in a reference between the registry and the tag."""
-    return _repository_fault(text) is None
+    return len(text) <= _MAX_REPOSITORY and _REPOSITORY.fullmatch(text) is not None
 
 
 def is_tag(text: str) -> bool:

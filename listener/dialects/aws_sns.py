@@ -17,7 +17,6 @@ Documented at https://docs.aws.amazon.com/sns/latest/dg/sns-http-https-endpoint-
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -82,7 +81,7 @@ def _confirmation(message: dict[str, Any], findings: Findings) -> Parsed:
         findings.refuse(what, f'"SubscribeURL" is not asked: {why}')
         return findings.parsed()
     findings.ignore(what, "the subscription is confirmed if the topic may send to us")
-    return replace(findings.parsed(), confirm=url)
+    return findings.parsed()._replace(confirm=url)
 
 
 def _distrust(url: str, topic: str) -> str | None:

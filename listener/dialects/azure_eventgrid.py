@@ -18,7 +18,6 @@ https://learn.microsoft.com/azure/event-grid/end-point-validation-event-grid-eve
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Final
 
 from listener.core.events import Delivery, Parsed
@@ -55,7 +54,7 @@ def parse(delivery: Delivery) -> Parsed:
         else:
             findings.ignore(f"{where} {kind}", f"only {_PUSHED} moves a tag")
     parsed = findings.parsed()
-    return replace(parsed, reply={"validationResponse": code}) if code else parsed
+    return parsed._replace(reply={"validationResponse": code}) if code else parsed
 
 
 def _events(delivery: Delivery, findings: Findings) -> Iterator[tuple[str, str, str | None, Any]]:

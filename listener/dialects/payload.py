@@ -9,7 +9,6 @@ import base64
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -188,7 +187,7 @@ def form(delivery: Delivery) -> Delivery:
         found = []
     if len(found) != 1:
         raise MalformedDelivery('expected a form with one "payload", which holds JSON')
-    return replace(delivery, body=found[0].encode())
+    return delivery._replace(body=found[0].encode())
 
 
 def shown(value: str, *, lower: bool = False) -> str | None:

@@ -6,7 +6,8 @@ A push is to the registry whose hook it came to: the host in its event is a hint
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from listener.core.events import Parsed, PushEvent, Remark
 from listener.core.index import StreamIndex
@@ -17,8 +18,7 @@ from listener.core.streams import Repository, Source, StreamKey
 _MOST_UNPROVEN = 100
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Target:
+class Target(NamedTuple):
     """A stream tag that a push concerns. `name` is its repository as the stream's owner wrote it."""
 
     stream: StreamKey
@@ -27,8 +27,7 @@ class Target:
     create: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What one event asks of one stream tag."""
 
     event: PushEvent
@@ -69,7 +68,7 @@ def _believable(origin: Origin, events: Sequence[PushEvent], refused: list[Remar
     if len(events) > _MOST_UNPROVEN:
         why = f"of who proved nothing, {_MOST_UNPROVEN} pushes of a delivery are looked up; set a secret in auth"
         refused.append(Remark(f"{len(events) - _MOST_UNPROVEN} pushes more", why))
-    return [replace(event, digest=None, timestamp=None) for event in events[:_MOST_UNPROVEN]]
+    return [event._replace(digest=None, timestamp=None) for event in events[:_MOST_UNPROVEN]]
 
 
 def _targets(
@@ -89,10 +88,9 @@ def _targets(
         if isinstance(own, str):
             remark = Remark(_what(event), own)
         else:
-            place = own, event.tag
-            known = targets.get(place)
+            known = targets.get((own, event.tag))
             name = known.name if known else f"{origin.host}/{event.repository}"
-            targets[place] = Target(*place, name, create=True)
+            targets[own, event.tag] = Target(own, event.tag, name, True)
     return sorted(targets.values()), None if targets else remark
 
 

@@ -116,21 +116,25 @@ class Intake:
         To deliver again after that is safe: what was stored is then unchanged.
         """
         found = concerned(origin, parsed, self._state.streams, self._namespaces)
+        known = [self._is_recorded(wanted, arrival) for wanted in found.wanted]
+        if all(known):
+            if origin.verify:
+                self._announce(_Outcome(found.wanted))
+            return Receipt((), _unchanged(found.wanted), tuple(found.ignored), tuple(found.refused))
         refused = found.refused
         outcomes: dict[StreamKey, _Outcome] = defaultdict(_Outcome)
-        for wanted in found.wanted:
+        for wanted, is_recorded in zip(found.wanted, known, strict=True):
             outcome = outcomes[wanted.target.stream]
-            (outcome.recorded if self._is_recorded(wanted, arrival) else outcome.news).append(wanted)
-        if any(outcome.news for outcome in outcomes.values()):
-            seconds = _ASK_SHARE * patience_seconds
-            async with Questions(self._inquiry, self._lasting, self._state, self._missed, seconds=seconds) as questions:
-                verification = Verification(
-                    questions, self._state, self._overdue, asks=origin.verify, believes=origin.believes_unverified
-                )
-                works = (self._take_for(key, verification, arrival, outcome) for key, outcome in outcomes.items())
-                for bug in await together(works):
-                    if bug is not None:  # it goes before "come again": it must be seen
-                        raise bug
+            (outcome.recorded if is_recorded else outcome.news).append(wanted)
+        seconds = _ASK_SHARE * patience_seconds
+        async with Questions(self._inquiry, self._lasting, self._state, self._missed, seconds=seconds) as questions:
+            verification = Verification(
+                questions, self._state, self._overdue, asks=origin.verify, believes=origin.believes_unverified
+            )
+            works = (self._take_for(key, verification, arrival, outcome) for key, outcome in outcomes.items())
+            for bug in await together(works):
+                if bug is not None:  # it goes before "come again": it must be seen
+                    raise bug
         moved: list[Moved] = []
         unchanged: list[Moved] = []
         given_up: list[tuple[StreamKey, Unanswered]] = []
@@ -138,7 +142,7 @@ class Intake:
         for key, outcome in outcomes.items():
             if origin.verify:
                 self._announce(outcome)
-            unchanged += [Moved(key, each.target.tag, each.event.digest or "") for each in outcome.recorded]
+            unchanged += _unchanged(outcome.recorded)
             for push, effect in outcome.taken:
                 # What waits at a held tag, or came late, is stored; it has moved nothing.
                 (moved if effect is Effect.MOVED else unchanged).append(Moved(key, push.tag, push.digest))
@@ -222,7 +226,8 @@ class Intake:
         stream = self._state.streams.get(target.stream)
         if stream is None or event.digest is None or event.timestamp is None:
             return False
-        if pushes.is_head(stream, target.tag, (f"{target.name}@{event.digest}", event.digest), _pushed(event, arrival)):
+        place = f"{target.name}@{event.digest}", event.digest
+        if pushes.is_head(stream, target.tag, place, event.timestamp):
             return True
         push = _named(wanted, event.digest, arrival)
         return pushes.is_recorded(stream, push) and pushes.take(stream, push, limit=self._limit)[0] is stream
@@ -282,6 +287,10 @@ class Intake:
                 message = f"a push of {each.source} is not stored: {why}: {each.message}"
                 self._recorder.record(Notice(about_stream(key, stream.uid), Reason.PUSH_UNANSWERED, message))
         return remarks
+
+
+def _unchanged(recorded: Sequence[Wanted]) -> tuple[Moved, ...]:
+    return tuple(Moved(each.target.stream, each.target.tag, each.event.digest or "") for each in recorded)
 
 
 def _is_open(effect: Effect) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from listener.core import imports, pushes, references
+from listener.core import events, imports, pushes, references
 from listener.core.conditions import HELD, IMPORT_SUCCESS
 from listener.core.history import Condition, Resolution, TagHistory, TagItem
 from listener.core.pushes import Effect, Push
@@ -299,7 +299,7 @@ class TestAsGoodAsAnImport:
 )
 def test_what_the_head_alone_tells_of_a_push_the_rules_say_too(found: Stream, pushed: Push, is_head: bool) -> None:
     place = f"{pushed.name}@{pushed.digest}", pushed.digest
-    assert pushes.is_head(found, pushed.tag, place, pushed.pushed) is is_head
+    assert pushes.is_head(found, pushed.tag, place, events.timestamp(pushed.pushed)) is is_head
     if is_head:
         assert pushes.is_recorded(found, pushed)
         after, effect = pushes.take(found, pushed, limit=10)

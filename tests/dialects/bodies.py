@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any, Final
 
 from listener.core.events import Delivery, Parsed, PushEvent
@@ -39,7 +38,7 @@ def changed(document: dict[str, Any], changes: Mapping[str, object]) -> dict[str
 
 def pushed(event: PushEvent, **becomes: Any) -> Parsed:
     """What is parsed if there is nothing but this push, with other values."""
-    return Parsed((replace(event, **becomes),))
+    return Parsed((event._replace(**becomes),))
 
 
 def only_ignored(parsed: Parsed, why: str) -> bool:

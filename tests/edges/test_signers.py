@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
@@ -811,7 +811,7 @@ async def test_a_certificate_is_fetched_once(stage: Stage, fetch: Fetching) -> N
 
 def invented(number: int, source: str) -> Delivery:
     message = posted({**GOOD, "SigningCertURL": f"https://{SNS}/{number}.pem"})
-    return replace(message, source=source)
+    return message._replace(source=source)
 
 
 async def test_who_invents_certificates_keeps_nobody_else_from_theirs(stage: Stage, fetch: Fetching) -> None:
@@ -821,8 +821,8 @@ async def test_who_invents_certificates_keeps_nobody_else_from_theirs(stage: Sta
     answers = await asyncio.gather(*(gate.admit(delivery) for delivery in flood), return_exceptions=True)
     assert {type(answer) for answer in answers} == {Unauthenticated, SignerUnavailable}
     assert len(stage.asked) == 5
-    await gate.admit(replace(posted(GOOD), source="192.0.2.1"))
-    await gate.admit(replace(posted(GOOD), source="192.0.2.66"))  # it is known by now
+    await gate.admit(posted(GOOD)._replace(source="192.0.2.1"))
+    await gate.admit(posted(GOOD)._replace(source="192.0.2.66"))  # it is known by now
     assert len(stage.asked) == 6
 
 

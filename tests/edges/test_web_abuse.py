@@ -341,6 +341,14 @@ async def test_beyond_its_limit_a_body_is_413_and_the_log_names_the_registry_and
     assert "sends nothing else until it is restarted" in line["reason"]
 
 
+async def test_a_body_that_says_to_be_too_large_is_not_waited_for() -> None:
+    async with door() as team:
+        reader, writer = await asyncio.open_connection("127.0.0.1", team.port)
+        writer.write(HEAD + f"Content-Length: {LARGEST_BODY + 1}\r\n\r\n".encode())
+        assert (await asyncio.wait_for(reader.readline(), 3)).startswith(b"HTTP/1.1 413 ")
+        writer.close()
+
+
 async def test_only_so_many_large_bodies_are_read_at_once() -> None:
     large = ENVELOPE + b" " * LARGEST_BODY
     head = HEAD + f"Authorization: Bearer {SECRET}\r\nContent-Length: {len(large)}\r\n".encode()

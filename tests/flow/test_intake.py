@@ -211,6 +211,16 @@ async def test_what_is_recorded_is_told_beside_what_moves_and_both_are_looked_up
     ]
 
 
+async def test_a_push_that_is_known_is_looked_up_in_a_moment_all_the_same(world: World) -> None:
+    world.put(stream())
+    pushed = push(letter="a", second=5)
+    assert (await world.take(pushed)).outcome == "moved"
+    world.announcements.heard.clear()
+    receipt = await world.take(pushed)
+    assert (tags(receipt.moved), tags(receipt.unchanged)) == ([], ["shop/web:latest"])
+    assert world.announcements.heard == [("r.example/shop/web:latest", digest("a"))]
+
+
 async def test_what_is_recorded_moves_nothing_back_where_our_view_is_behind(world: World) -> None:
     world.put(stream())
     await world.take(push(letter="a", second=1))
@@ -469,7 +479,7 @@ async def test_a_tag_takes_of_a_pushed_index_what_its_import_would(world: World,
 async def test_a_time_that_is_yet_to_come_orders_nothing(world: World) -> None:
     """A registry whose clock is hours ahead would otherwise make every later push seem late, once it is set right."""
     world.put(stream())
-    ahead = replace(push(letter="a"), timestamp=datetime(2026, 1, 1, 8, tzinfo=UTC))
+    ahead = push(letter="a")._replace(timestamp=datetime(2026, 1, 1, 8, tzinfo=UTC))
     await world.take(ahead)
     world.registry.put("b")
     await world.take(push(letter="b", second=1))
@@ -765,7 +775,7 @@ async def test_a_push_after_an_import_is_confirmed_by_tag(world: World) -> None:
     world.put(stream(latest="b"))
     world.registry.put("b")
     asyncio.get_running_loop().call_later(0.1, world.registry.put, "a")
-    assert (await world.take(replace(push(letter="a"), timestamp=now()))).outcome == "moved"
+    assert (await world.take(push(letter="a")._replace(timestamp=now()))).outcome == "moved"
     head = world.cluster.streams[WEB].history("latest").head
     assert head
     assert head.pushed  # it orders what comes next

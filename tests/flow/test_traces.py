@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -91,7 +91,7 @@ class World:
     async def deliver(self, letter: str = "a", *, trace: str = TRACEPARENT) -> Receipt:
         self.registry.put(letter)
         pushed = Parsed((PushEvent("r.example", "shop/web", "latest", digest(letter), None, None, None, None),))
-        came = replace(arrival(f"delivery of {letter}"), trace=trace)
+        came = arrival(f"delivery of {letter}")._replace(trace=trace)
         return await self._intake.take(TEAM, pushed, came, patience_seconds=2)
 
     def spans(self, step: str) -> list[ReadableSpan]:

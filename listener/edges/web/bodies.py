@@ -18,8 +18,6 @@ _BROKEN = (web.RequestPayloadError, HttpProcessingError, ConnectionError)
 
 async def read(request: web.BaseRequest, limits: Limits, *, most: int = LARGEST_BODY) -> bytes:
     """The body as it came. Raises TooLarge, IncompleteDelivery or MalformedDelivery."""
-    if (request.content_length or 0) > most:
-        raise _too_large(most)
     content = request.content
     try:
         if content.is_eof():  # it came along with the headers, as most do
@@ -27,6 +25,8 @@ async def read(request: web.BaseRequest, limits: Limits, *, most: int = LARGEST_
             if len(body) > most:
                 raise _too_large(most)
             return body
+        if (request.content_length or 0) > most:
+            raise _too_large(most)
         return await _read_on(request, limits, most)
     except _BROKEN as error:
         raise MalformedDelivery(f"the body broke off, or is not written as its headers say: {_kind(error)}") from error

@@ -17,7 +17,7 @@ import itertools
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -127,12 +127,14 @@ class Hooks:
         self._clock = clock = asyncio.get_running_loop().time
         self._sources = Sources(proxies)
         self._refused = Refused(limits, clock)
-        self._deliveries = Places("deliveries", limits.deliveries, limits.deliveries_per_hook)
-        self._large = Places(f"bodies of more than {LARGEST_BODY} bytes", limits.large_bodies)
+        deliveries = Places("deliveries", limits.deliveries, limits.deliveries_per_hook)
+        self._deliveries = {hook.name: deliveries.place(hook.name) for hook in hooks.values()}
+        self._large = Places(f"bodies of more than {LARGEST_BODY} bytes", limits.large_bodies).place()
         # Each hook has its own: who holds those of one keeps nobody from another.
         readers = limits.readers_per_hook * len(hooks)
         self._readers = Places("bodies", readers, limits.readers_per_hook, limits.readers_per_source)
         self._log = RefusalLog(clock)
+        self._answered = log.bind().info  # a line for each delivery: to find the logger costs a tenth of it
         self._numbers = itertools.count()
         self._told: set[tuple[str, str]] = set()
         self._connections: Connections | None = None
@@ -252,7 +254,7 @@ class Hooks:
         names = {"delivery": visit.arrival.delivery_id, "registry": visit.label}
         with self._tracer.span("hook", parent, **names) as span:
             if span.trace:
-                visit.arrival = replace(visit.arrival, trace=span.trace)
+                visit.arrival = visit.arrival._replace(trace=span.trace)
             answer = await self._admitted(visit, hook, headers, query, delivery)
             span.note(outcome=answer[1])
         return answer
@@ -268,7 +270,7 @@ class Hooks:
         """Read the delivery of who showed a secret, unless it was read to learn whose it is, and take it."""
         request = visit.request
         is_large = delivery is None and (request.content_length or 0) > LARGEST_BODY
-        with self._deliveries.taken(visit.label), self._large.taken() if is_large else _NO_PLACE:
+        with self._deliveries[visit.label], self._large if is_large else _NO_PLACE:
             if delivery is None:
                 most = LARGEST_PROVEN_BODY if is_large else LARGEST_BODY
                 delivery = Delivery(headers, query, await bodies.read(request, self._limits, most=most))
@@ -284,7 +286,7 @@ class Hooks:
         if visit.request.content.is_eof():  # nothing is waited for
             body = await bodies.read(visit.request, self._limits)
         else:
-            with self._readers.taken(visit.label, source):
+            with self._readers.place(visit.label, source):
                 body = await bodies.read(visit.request, self._limits)
         delivery = Delivery(headers, query, body, source)
         if hook.gate.needs_body:
@@ -294,7 +296,7 @@ class Hooks:
 
     async def _delivered(self, visit: _Visit, hook: Hook, delivery: Delivery) -> _Answer:
         if encoding := delivery.headers.get("content-encoding"):
-            delivery = replace(delivery, body=bodies.decompressed(delivery.body, encoding))
+            delivery = delivery._replace(body=bodies.decompressed(delivery.body, encoding))
         dialect, parsed = self._parsed(hook, delivery)
         if parsed.confirm:
             parsed = await _confirmed(hook, parsed)
@@ -332,7 +334,7 @@ class Hooks:
     def _log_answered(self, visit: _Visit, receipt: Receipt, outcome: str) -> None:
         for remark in receipt.refused[:_REMARKS_LOGGED]:
             log.warning("hook.push_refused", what=remark.what, why=remark.why)
-        log.info(
+        self._answered(
             "hook.answered",
             outcome=outcome,
             moved=len(receipt.moved),
@@ -393,9 +395,9 @@ async def _confirmed(hook: Hook, parsed: Parsed) -> Parsed:
             "the sender wants a URL of its choice to be asked, which is done only where its signature is checked;"
             f" set the `auth` of registry {hook.name!r} to `sns`, if it is Amazon SNS that calls"
         )
-        return replace(parsed, refused=(*parsed.refused, Remark(what, why)))
+        return parsed._replace(refused=(*parsed.refused, Remark(what, why)))
     await hook.confirm(parsed.confirm or "")
-    return replace(parsed, ignored=(*parsed.ignored, Remark(what, "confirmed")))
+    return parsed._replace(ignored=(*parsed.ignored, Remark(what, "confirmed")))
 
 
 def _other(own: Dialect, delivery: Delivery) -> Dialect | None:
@@ -435,6 +437,8 @@ def _report(receipt: Receipt, arrival: Arrival, tag: Callable[[Moved], Mapping[s
 
 
 def _remarks(found: Sequence[Remark]) -> Sequence[Mapping[str, str]]:
+    if not found:
+        return ()
     shown = [{"what": remark.what, "why": remark.why} for remark in found[:_REMARKS_SHOWN]]
     if len(found) > _REMARKS_SHOWN:
         shown.append({"what": f"{len(found) - _REMARKS_SHOWN} more", "why": "not shown"})

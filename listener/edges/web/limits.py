@@ -143,10 +143,10 @@ class Places:
         self._most = most
         self._taken: dict[tuple[str, ...], int] = {}  # no Counter, whose zeros and deletions cost more than all this
 
-    def taken(self, *names: str) -> _Place:
-        """Have a place for the hook, or for the hook and the source, as a context manager.
+    def place(self, *names: str) -> _Place:
+        """Return what takes a place for the hook, or for the hook and the source, each time that it is entered.
 
-        Raises Limited if there is none.
+        To enter raises Limited if there is none.
         """
         return _Place(self, [names[:depth] for depth in range(len(self._most))])
 
@@ -167,7 +167,7 @@ class Places:
 
 
 class _Place:
-    """One that is had. (A generator would cost a hook more than the rest of its limits.)"""
+    """One to be had. (A generator would cost a hook more than the rest of its limits.)"""
 
     __slots__ = ("_keys", "_places")
 
