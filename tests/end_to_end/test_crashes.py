@@ -11,7 +11,7 @@ import contextlib
 import os
 import random
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,17 +85,24 @@ class Onlooker:
                 task.cancel()
 
     async def _look(self, kind: str) -> None:
-        query = {"watch": "true", "allowWatchBookmarks": "true"}
-        async with self._api.client.stream(path_of(kind, self._namespace), query) as lines:
-            async for line in lines:
-                event = msgspec.json.decode(line)
-                if event["type"] in {"ADDED", "MODIFIED"}:
+        listed = msgspec.json.decode(await self._api.client.get(path_of(kind, self._namespace)))
+        for found in listed["items"]:
+            self._note(kind, found)
+        query = {"watch": "true", "resourceVersion": listed["metadata"]["resourceVersion"]}
+        while True:  # an API server ends the watch of who is slow to read, and tells the next one all that came since
+            async with self._api.client.stream(path_of(kind, self._namespace), query) as lines:
+                async for line in lines:
+                    event = msgspec.json.decode(line)
                     found = event["object"]
-                    seen = self.seen.setdefault((kind, found["metadata"]["name"]), [])
-                    image = images(found)["web"]
-                    if not seen or seen[-1] != image:
-                        seen.append(image)
-        raise AssertionError(f"the watch of {kind} has ended")
+                    assert event["type"] in {"ADDED", "MODIFIED"}, line
+                    query["resourceVersion"] = found["metadata"]["resourceVersion"]
+                    self._note(kind, found)
+
+    def _note(self, kind: str, found: Mapping[str, Any]) -> None:
+        seen = self.seen.setdefault((kind, found["metadata"]["name"]), [])
+        image = images(found)["web"]
+        if not seen or seen[-1] != image:
+            seen.append(image)
 
 
 async def test_no_acknowledged_push_is_lost_however_often_the_service_is_killed(
