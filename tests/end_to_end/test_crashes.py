@@ -151,7 +151,7 @@ async def test_no_acknowledged_push_is_lost_however_often_the_service_is_killed(
             targets = [*sorted(rng.sample(range(1, len(made)), KILLS - 1)), len(made)]
             for target in targets:
                 async with serve(cluster, tmp_path, **settings) as listener:
-                    async with asyncio.timeout(60), progress:
+                    async with asyncio.timeout(300), progress:
                         while acknowledged() < target:
                             await progress.wait()
                     if target < len(made):
