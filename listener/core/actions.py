@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from listener.core.spans import trace_id
 from listener.core.streams import Resolved, Stream, StreamKey
@@ -116,9 +116,9 @@ def annotate(name: str, value: str) -> Operation:
     return {"op": "add", "path": pointer("metadata", "annotations", name), "value": value}
 
 
-def because(changes: Sequence[ImageChange], why: Mapping[str, object], view: View) -> Mapping[str, str]:
+def because(changes: Sequence[ImageChange], last: Why, view: View) -> Mapping[str, str]:
     """The annotations that explain changes: what triggered the last of them, and all moves for `rollout history`."""
-    found = {LAST_TRIGGERED: _compact(why)}
+    found = {LAST_TRIGGERED: last.text}
     if view.change_cause:
         # Each move once, however many containers follow it.
         moves = dict.fromkeys(f"{change.stream}:{change.tag} -> {change.after}" for change in changes)
@@ -136,17 +136,46 @@ def explain(workload: Workload, annotations: Mapping[str, str]) -> list[Operatio
     ]
 
 
-def why(stream: StreamKey, tag: str, resolved: Resolved, now: datetime, view: View) -> Mapping[str, object]:
-    """What `last-triggered` holds. `now` must know its zone."""
-    found: dict[str, object] = {
-        "stream": str(stream),
-        "tag": tag,
-        "generation": resolved.generation,
-        "digest": resolved.digest,
-        "time": f"{now.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z",
-    }
-    if delivery := view.delivery(stream, tag):
-        found["delivery"] = delivery
-    if trace := view.trace(stream, tag):
-        found["trace"] = trace_id(trace)
-    return found
+class Why(NamedTuple):
+    """What triggered a change. `at` is in UTC, to the second; `delivery` and `trace` are "" where there is none."""
+
+    stream: StreamKey
+    tag: str
+    generation: int
+    digest: str
+    at: datetime
+    delivery: str
+    trace: str
+
+    @property
+    def fields(self) -> Mapping[str, object]:
+        """What `last-triggered` holds."""
+        found: dict[str, object] = {
+            "stream": str(self.stream),
+            "tag": self.tag,
+            "generation": self.generation,
+            "digest": self.digest,
+            "time": f"{self.at.replace(tzinfo=None).isoformat()}Z",
+        }
+        if self.delivery:
+            found["delivery"] = self.delivery
+        if self.trace:
+            found["trace"] = trace_id(self.trace)
+        return found
+
+    @property
+    def text(self) -> str:
+        """The same, as the annotation has it."""
+        return _written(self)
+
+
+@lru_cache(maxsize=256)  # a fan-out says the same to all that it reaches within a second
+def _written(why: Why) -> str:
+    return _compact(why.fields)
+
+
+def why(stream: StreamKey, tag: str, resolved: Resolved, now: datetime, view: View) -> Why:
+    """Say what triggered a change. `now` must know its zone."""
+    at = now.astimezone(UTC).replace(microsecond=0)
+    delivery, trace = view.delivery(stream, tag) or "", view.trace(stream, tag)
+    return Why(stream, tag, resolved.generation, resolved.digest, at, delivery, trace)

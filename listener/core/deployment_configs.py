@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from listener.core import late_lookups
-from listener.core.actions import ImageChange, Operation, Plan, View, pointer, set_image, why
+from listener.core.actions import ImageChange, Operation, Plan, View, Why, pointer, set_image, why
 from listener.core.kinds import Kind
 from listener.core.streams import DEFAULT_TAG, StreamKey
 from listener.core.triggers import Named, Place, Trigger, Triggers, find, stream_tag
@@ -96,7 +96,7 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
     problems = list(workload.triggers.problems)
     operations: list[Operation] = []
     changes: list[ImageChange] = []
-    last: Mapping[str, object] = {}
+    last: Why | None = None
     left = []
     for trigger in workload.triggers.valid:
         assert isinstance(trigger, ConfigTrigger)  # noqa: S101 - as this form of kind is read

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from listener.core import lookups
-from listener.core.actions import ImageChange, Operation, Plan, View, because, explain, pointer, set_image, why
+from listener.core.actions import ImageChange, Operation, Plan, View, Why, because, explain, pointer, set_image, why
 from listener.core.kinds import Kind
 from listener.core.lookups import WAITS_FOR
 from listener.core.workloads import Workload
@@ -23,16 +23,16 @@ def complete(
     kind: Kind,
     view: View,
     *,
-    last: Mapping[str, object],
+    last: Why | None,
     now: datetime,
     leave: Collection[tuple[str, str]] = (),
 ) -> Plan:
     """Return a plan of triggers together with what sets the images whose tags point at something now, and with what
-    says why. `last` is why, as `last-triggered` has it, as far as triggers go.
+    says why. `last` is what triggered the last change, as far as triggers go.
     """
     if workload.lookups:
         plan, last = _with_lookups(plan, workload, kind, view, last, now, leave)
-    if not plan.changes:
+    if last is None:
         return plan
     return replace(plan, operations=(*plan.operations, *explain(workload, because(plan.changes, last, view))))
 
@@ -42,10 +42,10 @@ def _with_lookups(
     workload: Workload,
     kind: Kind,
     view: View,
-    last: Mapping[str, object],
+    last: Why | None,
     now: datetime,
     leave: Collection[tuple[str, str]],
-) -> tuple[Plan, Mapping[str, object]]:
+) -> tuple[Plan, Why | None]:
     operations: list[Operation] = []
     changes: list[ImageChange] = []
     left = []

@@ -6,11 +6,11 @@ annotations that say why. A failed test means that somebody changed the list mea
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import datetime
 
 from listener.core import late_lookups
-from listener.core.actions import ImageChange, Operation, Plan, View, pointer, set_image, why
+from listener.core.actions import ImageChange, Operation, Plan, View, Why, pointer, set_image, why
 from listener.core.kinds import Kind
 from listener.core.triggers import ContainerTrigger, Place, locate
 from listener.core.workloads import Workload
@@ -27,7 +27,7 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
     operations: list[Operation] = []
     changes: list[ImageChange] = []
     claimed: dict[Place, ContainerTrigger] = {}
-    last: Mapping[str, object] = {}
+    last: Why | None = None
     waits = False
     left = []
     for trigger in workload.triggers.valid:

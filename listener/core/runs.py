@@ -13,7 +13,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from listener.core.actions import LAST_TRIGGERED, ImageChange, Operation, Plan, Start, View, annotate, why
+from listener.core.actions import LAST_TRIGGERED, ImageChange, Operation, Plan, Start, View, Why, annotate, why
 from listener.core.kinds import Kind, Runs
 from listener.core.triggers import RunTrigger
 from listener.core.workloads import Record, Workload
@@ -46,7 +46,7 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime) -> Plan:
     changes = []
     parameters = []
     images: dict[str, str] = {}
-    last: Mapping[str, object] = {}
+    last: Why | None = None
     waits = False
     for trigger in workload.triggers.valid:
         assert isinstance(trigger, RunTrigger)  # noqa: S101 - as this form of kind is read
@@ -66,11 +66,11 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime) -> Plan:
         if resolved and after != before:
             changes.append(ImageChange(trigger.parameter, before, after, trigger.stream, trigger.tag, resolved.digest))
             last = why(trigger.stream, trigger.tag, resolved, now, view)
-    if not changes or waits:
+    if last is None or waits:
         return Plan(problems=workload.triggers.problems, waits=waits)
     record = Record(record.number + 1, images)
     name = run_name(workload, record.number)
-    text = json.dumps({**last, "run": name, "number": record.number, "images": images}, separators=(",", ":"))
+    text = json.dumps({**last.fields, "run": name, "number": record.number, "images": images}, separators=(",", ":"))
     start = Start(kind.runs.api_version, kind.runs.plural, name, "", _run(workload, kind.runs, name, text, parameters))
     return Plan(tuple(changes), _remember(workload, text), start, workload.triggers.problems)
 

@@ -592,7 +592,7 @@ def read_managers(raw: bytes) -> list[Manager]:
 
 
 def _containers(found: list[_Container] | None) -> tuple[Container, ...]:
-    return tuple(Container(intern(c.name), c.image or "") for c in found or ())
+    return tuple([Container(intern(c.name), c.image or "") for c in found or ()])
 
 
 def read_stream(raw: bytes | msgspec.Raw) -> Stream:

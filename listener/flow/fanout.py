@@ -434,12 +434,12 @@ def _undone(stored: Workload, changes: Sequence[ImageChange]) -> str:
 
 def _reason(changes: Sequence[ImageChange]) -> str:
     """Say why, with each tag once."""
-    followed, named = (
-        ", ".join(dict.fromkeys(f"{c.stream}:{c.tag}" for c in changes if c.is_lookup is is_lookup))
-        for is_lookup in (False, True)
-    )
-    told = (followed and f"{followed} moved", named and f"{named} is what the image names")
-    return ", ".join(part for part in told if part)
+    followed = ", ".join(dict.fromkeys([f"{c.stream}:{c.tag}" for c in changes if not c.is_lookup]))
+    named = ", ".join(dict.fromkeys([f"{c.stream}:{c.tag}" for c in changes if c.is_lookup]))
+    told = [f"{followed} moved"] if followed else []
+    if named:
+        told.append(f"{named} is what the image names")
+    return ", ".join(told)
 
 
 def _asked(workload: Workload, plan: Plan) -> tuple[str, ...]:

@@ -86,12 +86,13 @@ class State:
     def put_workload(self, workload: Workload) -> None:
         key = workload.key
         before = self.workloads.get(key)
-        is_news = self.workloads.put(workload)
+        # What our own patch makes of a workload is no news, and nobody has set it back.
+        is_news = self.workloads.put(workload) and not self._is_expected(workload)
         if before and is_news and self._term.is_on:
             self._compare(before, workload)
         if self.observer and workload.is_rolled_out and self.workloads.get(key) is workload:
             self.observer.rolled_out(workload)
-        if (is_news and not self._is_expected(workload)) or (before and not self._knows(key)):
+        if is_news or (before and not self._knows(key)):
             self.queue.add(key, key.namespace)
 
     @contextmanager

@@ -49,7 +49,8 @@ def stream_json(name: str = "web", version: str = "1", **rest: Any) -> dict[str,
 
 
 def event(kind: str, body: Any) -> bytes:
-    return json.dumps({"type": kind, "object": body}).encode() + b"\n"
+    """As API servers write it."""
+    return json.dumps({"type": kind, "object": body}, separators=(",", ":")).encode() + b"\n"
 
 
 async def collect(found: AsyncIterator[Any]) -> list[Any]:
@@ -644,6 +645,15 @@ async def test_a_watch_is_read_line_by_line_however_the_bytes_come(tmp_path: Pat
             found = await collect(server.cluster.streams().changes("0"))
         assert [type(change) for change in found] == [Seen, Mark]
         assert [change.resource_version for change in found] == ["1", "9"]
+
+
+@pytest.mark.parametrize(
+    "line", ['{"type": "ADDED", "object": %s}', '{"object":%s,"type":"ADDED"}', '{"type":"ADDED","object":%s,"more":1}']
+)
+async def test_a_watch_event_may_be_written_otherwise(tmp_path: Path, line: str) -> None:
+    async with api_server(tmp_path, streams((line % json.dumps(stream_json("a", "1"))).encode() + b"\n")) as server:
+        [change] = await collect(server.cluster.streams().changes("0"))
+    assert isinstance(change, Seen)
 
 
 async def test_what_came_before_the_cut_is_not_lost(tmp_path: Path) -> None:
