@@ -218,9 +218,12 @@ def insert(history: TagHistory, item: TagItem, *, limit: int) -> TagHistory:
 
 
 def arrive(history: TagHistory, item: TagItem, *, held: bool, limit: int) -> TagHistory:
-    """Return the history after `item` arrived: recorded, or, while the tag is held, waiting. The head then stays."""
+    """Return the history after `item` arrived: recorded, or, while the tag is held, waiting. The head then stays.
+
+    What still waits at a tag that is held no longer came before the item, and goes into the history before it.
+    """
     if not held:
-        return record(history, item, limit=limit)[0]
+        return record(release(history, limit=limit), item, limit=limit)[0]
     if not history.waiting and history.head and history.head.place == item.place:
         # What a held tag points at already waits for nothing; that it was asked for again is worth knowing.
         items = _with(history.items, item)

@@ -650,7 +650,15 @@ def _tag_history(tag: _StatusTag) -> TagHistory:
         items=_items(tag.items),
         conditions=_conditions(tag.conditions),
         waiting=_items(tag.waiting),
-        resolved=Resolution(found.kind, found.namespace, found.name, found.reference, found.import_mode, found.followed)
+        resolved=Resolution(
+            found.kind,
+            found.namespace,
+            found.name,
+            found.reference,
+            found.import_mode,
+            found.followed,
+            found.version,
+        )
         if found
         else None,
     )

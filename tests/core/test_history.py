@@ -309,6 +309,10 @@ class TestHold:
     def test_what_arrives_at_a_tag_that_may_move_is_recorded(self) -> None:
         assert history.arrive(BEFORE, B, held=False, limit=2) == history.record(BEFORE, B, limit=2)[0]
 
+    def test_what_arrives_with_the_release_comes_after_what_waited(self) -> None:
+        after = history.arrive(TagHistory("t", (A,), waiting=(B,)), C, held=False, limit=10)
+        assert (after.items, after.waiting) == ((C, B, A), ())
+
     @pytest.mark.parametrize(
         ("known", "arriving", "waiting"),
         [

@@ -583,6 +583,7 @@ FULL_STREAM = {
                     "name": "r.io/web:1",
                     "importMode": "Legacy",
                     "followed": "sha256:3",
+                    "version": "41",
                 },
             },
         ],
@@ -596,7 +597,7 @@ HISTORY = TagHistory(
     ),
     (Condition("ImportSuccess", "False", "2026-01-01T00:00:00Z", "NotFound", "no such image", 2),),
     (TagItem("2026-01-02T00:00:00Z", "r.io/web@sha256:2", "sha256:2", 0),),
-    Resolution("DockerImage", "", "r.io/web:1", False, "Legacy", "sha256:3"),
+    Resolution("DockerImage", "", "r.io/web:1", False, "Legacy", "sha256:3", "41"),
 )
 
 

@@ -565,6 +565,20 @@ async def test_an_integrated_stream_is_confirmed_too(world: World) -> None:
     assert [entry.docker_image_reference for entry in found][:1] == [f"i.example/shop/web@{digest('b')}"]
 
 
+async def test_a_tag_of_an_integrated_stream_that_was_promoted_since_is_left_where_its_owner_wants_it(
+    world: World,
+) -> None:
+    key = StreamKey("shop", "web")
+    world.registry.put("a", repository="i.example/shop/web")
+    async with world.running():
+        promoted = SpecTag("latest", "ImageStreamImage", "", f"web@{digest('b')}", generation=1)
+        world.put(replace(stream(key, repository="", latest="b"), spec_tags=(promoted,)))
+        world.importer.announced(Source.of(Reference("i.example", "shop/web", "latest")), digest("a"))
+        await asyncio.sleep(5)
+    (item,) = world.cluster.streams[key].history("latest").items
+    assert item.image == digest("b")
+
+
 @pytest.mark.parametrize("seconds", [0, 12, 600], ids=["at once", "later", "after an outage"])
 async def test_a_tag_whose_push_could_not_be_taken_is_found_when_it_is_there(world: World, seconds: float) -> None:
     """Its sender was told that it is refused, and does not come again."""
