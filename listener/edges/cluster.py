@@ -594,7 +594,10 @@ class Cluster:
         headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
         if content_type is not None:
             headers["Content-Type"] = content_type
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"])
+        try:
+            await self._api.update_params_for_auth(headers, [], ["BearerToken"])
+        except kubernetes.ConfigException as error:  # the file of the Pod's token is empty for a moment
+            raise ClusterUnavailable(f"the service account's token cannot be read: {_reason(error)}") from error
         return headers
 
 

@@ -93,6 +93,18 @@ if _LIBRARY not in sys.modules:
 
 # Not `from kubernetes_asyncio import config`: that asks the outermost package for a name.
 from kubernetes_asyncio.client import ApiClient, Configuration  # noqa: E402
-from kubernetes_asyncio.config import load_incluster_config, load_kube_config, refresh_token  # noqa: E402
+from kubernetes_asyncio.config import (  # noqa: E402
+    ConfigException,
+    load_incluster_config,
+    load_kube_config,
+    refresh_token,
+)
 
-__all__ = ["ApiClient", "Configuration", "load_incluster_config", "load_kube_config", "refresh_token"]
+__all__ = [
+    "ApiClient",
+    "ConfigException",
+    "Configuration",
+    "load_incluster_config",
+    "load_kube_config",
+    "refresh_token",
+]

@@ -188,6 +188,20 @@ async def test_a_web_page_is_no_manifest(registry: Registry, client: Registries)
     assert (await refusal(client.head(image(registry, "app:1")))).reason == "NotV2Registry"
 
 
+@pytest.mark.parametrize("body", [b"{}", b"", manifest("a")[:-20]], ids=["empty object", "nothing", "half a manifest"])
+async def test_what_no_digest_vouches_for_must_be_a_manifest(
+    registry: Registry, client: Registries, body: bytes
+) -> None:
+    """Of an answer without a length too, half looks like the whole."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=405) if request.method == "HEAD" else web.Response(body=body, content_type=MANIFEST)
+
+    registry.instead = answer
+    error = await refusal(client.head(image(registry, "app:1")))
+    assert error.reason == "NotV2Registry"
+
+
 async def test_whether_it_is_a_registry_is_asked_once(registry: Registry, client: Registries) -> None:
     for _ in range(3):
         await refusal(client.head(image(registry, "app:gone")))

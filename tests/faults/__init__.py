@@ -4,6 +4,7 @@
 |---|---|
 | `line.py` | a TCP line with faults: latency, reset, half a line, black hole, throttling |
 | `mutations.py` | what can be taken out of the service, by name; and which of its long waits can be shortened |
+| `mutations_outside.py` | the same of where it faces registries, secrets and certificates |
 | `mutant.py` | `python -m tests.faults.mutant serve …`: the service without that |
 | `world.py` | where a scenario plays: a cluster, a line to it, the service, and what is seen of the workloads |
 | `test_*.py` | the scenarios |

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -51,19 +52,23 @@ class _Connection:
     def reset(self) -> None:
         """Break both sides off with an RST, whatever was still to be sent."""
         for writer in (self.near, self.far):
-            raw: socket.socket = writer.get_extra_info("socket")
-            with contextlib.suppress(OSError):  # it was closed meanwhile
+            with contextlib.suppress(OSError, AttributeError):  # it was closed meanwhile: one of TLS has no socket then
+                raw: socket.socket = writer.get_extra_info("socket")
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
 
 class Line:
     """Stands between a client and `server`. `about`: only what belongs to requests with these bytes in their first
-    line, such as `b"watch=true"`; of an encrypted line nothing is known, so a fault strikes all of it.
+    line, such as `b"watch=true"`; of an encrypted line nothing is known, so a fault strikes all of it. With `tls` it is
+    encrypted up to here, and the server behind it speaks plain HTTP.
     """
 
-    def __init__(self, server: URL) -> None:
+    def __init__(self, server: URL, *, tls: ssl.SSLContext | None = None) -> None:
+        self.came = 0
+        """How many connections there have been; over TLS those alone that have believed us."""
         self._server = server
+        self._tls = tls
         self._fault: _Fault | None = None
         self._changed = asyncio.Event()
         self._connections: set[_Connection] = set()
@@ -135,7 +140,7 @@ class Line:
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[URL]:
         """Yield the server's address as it is at this end of the line."""
-        listening = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        listening = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
         try:
             yield self._server.with_host("127.0.0.1").with_port(listening.sockets[0].getsockname()[1])
         finally:
@@ -147,6 +152,7 @@ class Line:
                 connection.reset()
 
     async def _connected(self, near_reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
+        self.came += 1
         try:
             far_reader, far = await asyncio.open_connection(self._server.host, self._server.port)
         except OSError:

@@ -24,7 +24,8 @@ from listener.flow.state import StreamSink, WorkloadSink
 from listener.flow.watcher import Watcher
 
 
-def _replace(owner: object, name: str, make: Callable[[Any], Any]) -> None:
+def replace(owner: object, name: str, make: Callable[[Any], Any]) -> None:
+    """Put something else in the place of what `owner` has by that name; `make` is given that."""
     setattr(owner, name, make(getattr(owner, name)))
 
 
@@ -33,17 +34,17 @@ def _replace(owner: object, name: str, make: Callable[[Any], Any]) -> None:
 
 def older_news_counts() -> None:
     """Whatever is told of an object is taken for its newest state, even if a newer one is known."""
-    _replace(index, "is_newer", lambda _: lambda _a, _b: True)
+    replace(index, "is_newer", lambda _: lambda _a, _b: True)
 
 
 def failed_patches_are_left() -> None:
     """A patch that failed is not tried again."""
-    _replace(FanOut, "_retry", lambda _: lambda *_a: None)
+    replace(FanOut, "_retry", lambda _: lambda *_a: None)
 
 
 def watches_begin_anew() -> None:
     """A watch does not go on from where the last one ended, but with what is there now."""
-    _replace(Collection, "changes", lambda follow: lambda self, _: follow(self, ""))
+    replace(Collection, "changes", lambda follow: lambda self, _: follow(self, ""))
 
 
 def chunks_are_lines() -> None:
@@ -54,17 +55,17 @@ def chunks_are_lines() -> None:
             for line in filter(None, chunk.split(b"\n")):
                 yield line
 
-    _replace(cluster, "_lines", lambda _: lines)
+    replace(cluster, "_lines", lambda _: lines)
 
 
 def silence_is_patience() -> None:
     """A watch that tells nothing is waited for."""
-    _replace(cluster, "_WATCH_SILENCE", lambda _: aiohttp.ClientTimeout(total=None, sock_connect=15))
+    replace(cluster, "_WATCH_SILENCE", lambda _: aiohttp.ClientTimeout(total=None, sock_connect=15))
 
 
 def advice_is_not_heard() -> None:
     """It does not matter how long the API server asks us to stay away."""
-    _replace(cluster, "_retry_after", lambda _: lambda _headers: None)
+    replace(cluster, "_retry_after", lambda _: lambda _headers: None)
 
 
 def lists_tell_nothing() -> None:
@@ -78,7 +79,7 @@ def lists_tell_nothing() -> None:
 
         return found
 
-    _replace(Watcher, "_list", make)
+    replace(Watcher, "_list", make)
 
 
 def lists_forget_nothing() -> None:
@@ -88,17 +89,17 @@ def lists_forget_nothing() -> None:
         return ()
 
     for sink in (StreamSink, WorkloadSink):
-        _replace(sink, "known", lambda _: nothing)
+        replace(sink, "known", lambda _: nothing)
 
 
 def silence_is_always_a_dead_line() -> None:
     """However often a watch is silent, it goes on from the same place."""
-    _replace(watcher, "_SILENT_WATCHES", lambda _: 1_000_000)
+    replace(watcher, "_SILENT_WATCHES", lambda _: 1_000_000)
 
 
 def time_goes_forwards_only() -> None:
     """A list that is older than what was known before is nothing special."""
-    _replace(watcher, "is_surely_older", lambda _: lambda _a, _b: False)
+    replace(watcher, "is_surely_older", lambda _: lambda _a, _b: False)
 
 
 def acknowledged_before_stored() -> None:
@@ -116,7 +117,7 @@ def acknowledged_before_stored() -> None:
 
         return found
 
-    _replace(Cluster, "store_status", make)
+    replace(Cluster, "store_status", make)
 
 
 def first_sight_is_no_news() -> None:
@@ -129,7 +130,7 @@ def first_sight_is_no_news() -> None:
 
         return found
 
-    _replace(index.WorkloadIndex, "put", make)
+    replace(index.WorkloadIndex, "put", make)
 
 
 def patches_test_no_image() -> None:
@@ -142,12 +143,12 @@ def patches_test_no_image() -> None:
 
         return found
 
-    _replace(patches, "set_image", make)
+    replace(patches, "set_image", make)
 
 
 def terms_end_when_told() -> None:
     """Who leads does so until it is told of another, whatever the clock says."""
-    _replace(Leadership, "may_write", lambda _: lambda self: self._until > float("-inf"))
+    replace(Leadership, "may_write", lambda _: lambda self: self._until > float("-inf"))
 
 
 def terms_go_by_the_wall_clock() -> None:
@@ -159,7 +160,7 @@ def terms_go_by_the_wall_clock() -> None:
 
         return found
 
-    _replace(Leadership, "__init__", make)
+    replace(Leadership, "__init__", make)
 
 
 MUTATIONS: Mapping[str, Callable[[], None]] = {
@@ -189,16 +190,16 @@ MUTATIONS: Mapping[str, Callable[[], None]] = {
 
 def short_silence() -> None:
     """A watch is silent after 1 s instead of 100."""
-    _replace(cluster, "_WATCH_SILENCE", lambda _: aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=1))
+    replace(cluster, "_WATCH_SILENCE", lambda _: aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=1))
 
 
 def short_leases() -> None:
     """A Lease is free after 2 s instead of 15; its holder believes in it for 1.3 s instead of 10."""
-    _replace(leases, "LIFE_SECONDS", lambda _: 2)
-    _replace(leases, "HELD_SECONDS", lambda _: 1.3)
-    _replace(leases, "RENEW_SECONDS", lambda _: 0.3)
-    _replace(leadership, "_TRY_SECONDS", lambda _: 0.5)
-    _replace(leadership, "_RETRY_SECONDS", lambda _: 0.5)
+    replace(leases, "LIFE_SECONDS", lambda _: 2)
+    replace(leases, "HELD_SECONDS", lambda _: 1.3)
+    replace(leases, "RENEW_SECONDS", lambda _: 0.3)
+    replace(leadership, "_TRY_SECONDS", lambda _: 0.5)
+    replace(leadership, "_RETRY_SECONDS", lambda _: 0.5)
 
 
 SHORTER: Mapping[str, Callable[[], None]] = {each.__name__: each for each in (short_leases, short_silence)}
