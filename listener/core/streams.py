@@ -210,6 +210,24 @@ class Stream:
         """Tell whether streams of that namespace may take tags from this one."""
         return namespace == self.key.namespace or bool(self.shared_with & {namespace, EVERY_NAMESPACE})
 
+    def is_at_its_source(self, tag: str) -> bool:
+        """Tell whether a tag is where its spec brought it, and was not moved by a push since."""
+        spec_tag, known = self.spec_tag(tag), self.history(tag)
+        head = known.head
+        if spec_tag is None or head is None:
+            return False
+        match spec_tag.from_kind:
+            case "ImageStreamTag":
+                followed = known.resolved.followed if known.resolved else ""
+                return followed == f"{head.docker_image_reference} {head.image}"
+            case "ImageStreamImage":
+                return head.begins(spec_tag.from_name.rpartition("@")[2])
+            case "DockerImage" if spec_tag.reference:
+                return head.docker_image_reference == spec_tag.from_name
+            case "DockerImage":
+                return head.repository == spec_tag.repository_name()
+        return False
+
     def is_held(self, tag: str) -> bool:
         """Tell whether the tag may not move."""
         found = self.spec_tag(tag)

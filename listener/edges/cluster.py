@@ -275,7 +275,8 @@ class Cluster:
 
     async def get_stream(self, key: StreamKey) -> Stream | None:
         """The stream as it is now; None if there is none. Raises ClusterError."""
-        return await self.streams(key.namespace).get(key.name)
+        path = _path(STREAMS_PATH, "imagestreams", key.namespace, key.name)
+        return await self.find(path, objects.read_stream, limits=_STORE_TIMEOUT)
 
     async def get_workload(self, kind: Kind, key: WorkloadKey) -> Workload | None:
         """The workload as it is now; None if there is none. Raises ClusterError."""
@@ -484,10 +485,12 @@ class Cluster:
 
     # Requests
 
-    async def find(self, path: str, read: Callable[[bytes], V]) -> V | None:
+    async def find(
+        self, path: str, read: Callable[[bytes], V], *, limits: aiohttp.ClientTimeout = _REQUEST_TIMEOUT
+    ) -> V | None:
         """GET an object, and read it; None if there is none. Raises ClusterError."""
         try:
-            return read(await self.get(path))
+            return read(await self.read(path, {}, limits=limits))
         except _NotThere:
             return None
         except _DECODE_ERRORS as error:

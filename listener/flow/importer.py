@@ -408,11 +408,10 @@ class Importer:
         if source.registry in self._known.integrated:
             namespace, _, name = source.repository.partition("/")
             stream = self._state.streams.get(StreamKey(namespace, name))
-            own = stream.spec_tag(source.tag) if stream else None
-            # A tag whose spec says where it comes from is not the registry's to confirm: a push moves it by its own
-            # hook, and a look after a hook of before would take back what its owner has written since.
-            is_elsewhere = own is not None and bool(own.from_kind)
-            if stream and not is_elsewhere and (is_news or stream.history(source.tag).newest):
+            # A tag that is where its owner has brought it is not the registry's to confirm: a look after a hook of
+            # before would take that back. A push since then has moved it, and is confirmed.
+            is_owners = stream is not None and stream.is_at_its_source(source.tag)
+            if stream and not is_owners and (is_news or stream.history(source.tag).newest):
                 place = (stream.key, source.tag)
                 found.setdefault(place, replace(Follower.of(stream, source.tag, str(repository)), spec_tag=None))
         return list(found.values())

@@ -34,7 +34,7 @@ from listener.core.pushes import CLOCKS_APART, Effect, Push
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.core.spans import NO_TRACER, Tracer
 from listener.core.streams import Source, Stream, StreamKey
-from listener.errors import Deferred, Unconfirmed
+from listener.errors import ClusterUnavailable, Deferred, Unconfirmed
 from listener.flow.bookkeeper import Booked, Bookkeeper, Cause, Change, NotBooked
 from listener.flow.concerned import Wanted, concerned
 from listener.flow.inquiry import Inquiry
@@ -48,6 +48,7 @@ from listener.flow.verification import Refused, Unanswered, Verification
 log = structlog.get_logger()
 
 _ASK_SHARE = 0.6  # of the time that a sender waits, for all that its delivery asks
+_STORED_SECONDS = 8  # few senders wait longer than ten
 _MISSED_SECONDS, _MOST_MISSED = 60.0, 1000
 _UNTAKEN_SECONDS, _MOST_UNTAKEN = 3600.0, 1000
 _TURNS = 3  # to judge a push by a history that others change meanwhile
@@ -173,9 +174,14 @@ class Intake:
                 return
             try:
                 with self._tracer.span("store", arrival.trace, stream=key):
-                    booked = await self._bookkeeper.book(
-                        key, self._change(found), cause=Cause.PUSH, arrival=arrival, create=create, attest=True
-                    )
+                    async with asyncio.timeout(_STORED_SECONDS):
+                        booked = await self._bookkeeper.book(
+                            key, self._change(found), cause=Cause.PUSH, arrival=arrival, create=create, attest=True
+                        )
+            except TimeoutError:
+                why = f"ImageStream {key} was not stored within {_STORED_SECONDS} s, and may yet be"
+                outcome.failures.append(ClusterUnavailable(why))
+                return
             except Deferred as error:
                 outcome.failures.append(error)
                 return

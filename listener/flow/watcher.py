@@ -132,13 +132,19 @@ class Watcher(Generic[K, V]):
         """Take in everything, then forget what is not there any more. Returns where to watch on."""
         listed: set[K] = set()
         position = ""
+        restored: list[V] = []
         async for page in self._source.pages():
             self._alive()
-            if is_surely_older(page.resource_version, self._reached):
-                self._begin_anew(page.resource_version)
             listed |= page.keys
             position = page.resource_version
+            if is_surely_older(position, self._reached):
+                restored += page.objects
+                continue
             for value in page.objects:
+                self._sink.put(value)
+        if is_surely_older(position, self._reached):
+            self._begin_anew(position)
+            for value in restored:
                 self._sink.put(value)
         for key in set(self._sink.known(self._source.namespace)) - listed:
             self._sink.discard(key)
@@ -150,9 +156,11 @@ class Watcher(Generic[K, V]):
         return position
 
     def _begin_anew(self, position: str) -> None:
-        """Forget everything: lists tell the newest state, so one that is older than what was told before is of a
-        cluster that was restored. What we know of it is yet to come, or never will, and must not count as newer. One
-        that has come as far again before it is listed is not recognized: a restart of this process sees it afresh.
+        """Forget everything, for what is put in its place at once.
+
+        Lists tell the newest state, so one that is older than what was told before is of a cluster that was restored.
+        What we know of it is yet to come, or never will, and must not count as newer. One that has come as far again
+        before it is listed is not recognized: a restart of this process sees it afresh.
         """
         log.warning(
             "watch.restored",

@@ -49,7 +49,7 @@ _SETTINGS = {"history": {"limit": _HISTORY}, "imports": {"interval": "30s", "min
 # How much more of each there may be in the end: a share, and so many more in its own unit.
 _QUEUES = ("workloads", "streams", "imports", "events")
 _LIMITS = {
-    "memory_mib": (0.05, 2.0),
+    "memory_mib": (0.0, 3.0),
     "tasks": (0.0, 10.0),
     "sockets": (0.0, 10.0),
     **dict.fromkeys(_QUEUES, (0.0, 20.0)),
@@ -215,16 +215,14 @@ async def run(world: World, applications: int, *, minutes: float, is_sandbox: bo
         await soak.prepare(applications)
         storms = [*_line_storms(line), *(_sandbox_storms(world, session) if is_sandbox else ())]
         samples: dict[str, list[float]] = {name: [] for name in _LIMITS}
-        around = [
-            asyncio.create_task(_weather(storms)),
-            asyncio.create_task(_measure(running, samples, seconds / _SAMPLES)),
-        ]
-        try:
+        async with asyncio.TaskGroup() as around:
+            endless = [
+                around.create_task(_weather(storms)),
+                around.create_task(_measure(running, samples, seconds / _SAMPLES)),
+            ]
             await soak.run(seconds)
-        finally:
-            for task in around:
+            for task in endless:
                 task.cancel()
-            await asyncio.gather(*around, return_exceptions=True)
         line.mend()
         behind = await _settled(soak)
         lost = await soak.lost()

@@ -366,3 +366,27 @@ def _moved(tag: str, created: str) -> TagHistory:
 )
 def test_the_summary_names_tags_as_oc_get_does(histories: list[TagHistory], tags: str, updated: str) -> None:
     assert streams.summarise(histories) == streams.Summary(tags, updated)
+
+
+@pytest.mark.parametrize(
+    ("spec_tag", "followed", "expected"),
+    [
+        (None, "", False),
+        (spec("latest"), "", False),
+        (spec("latest", "ImageStreamTag", "base:1"), f"{PUSHED} {DIGEST}", True),
+        (spec("latest", "ImageStreamTag", "base:1"), f"{PUSHED} sha256:{'b' * 64}", False),
+        (spec("latest", "ImageStreamTag", "base:1"), "", False),
+        (spec("latest", "ImageStreamImage", f"base@{DIGEST}"), "", True),
+        (spec("latest", "ImageStreamImage", "base@aaaa"), "", True),
+        (spec("latest", "ImageStreamImage", "base@bbbb"), "", False),
+        (spec("latest", "DockerImage", PUSHED, reference=True), "", True),
+        (spec("latest", "DockerImage", "r.io/other:1", reference=True), "", False),
+        (spec("latest", "DockerImage", "r.io/shop/web:1"), "", True),
+        (spec("latest", "DockerImage", "r.io/other:1"), "", False),
+    ],
+)
+def test_a_tag_that_was_pushed_to_is_not_at_its_source(spec_tag: SpecTag | None, followed: str, expected: bool) -> None:
+    resolved = replace(spec_tag.asks(), followed=followed) if spec_tag else None
+    found = stream(*([spec_tag] if spec_tag else []), tags=(TagHistory("latest", (item(),), resolved=resolved),))
+    assert found.is_at_its_source("latest") is expected
+    assert not replace(found, tags=()).is_at_its_source("latest")

@@ -162,12 +162,12 @@ async def test_no_acknowledged_push_is_lost_however_often_the_service_is_killed(
         async def converged() -> bool:
             return behind() == 0
 
+        clock = asyncio.get_running_loop().time
+        restarted = clock()
         async with serve(cluster, tmp_path, **settings):
-            clock = asyncio.get_running_loop().time
-            restarted = clock()
             await eventually(converged, seconds=60, what="each workload runs what its tag says")
             took = clock() - restarted
-    sys.stdout.write(f"workloads behind at each kill: {outstanding}; none {took:.1f} s after the last start\n")
+    sys.stdout.write(f"workloads behind at each kill: {outstanding}; none {took:.1f} s after the last restart\n")
     assert any(outstanding)
     assert took < CONVERGED_SECONDS
     for sender in senders:

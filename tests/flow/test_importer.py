@@ -579,6 +579,19 @@ async def test_a_tag_of_an_integrated_stream_that_was_promoted_since_is_left_whe
     assert item.image == digest("b")
 
 
+async def test_a_tag_of_an_integrated_stream_that_was_pushed_to_since_it_was_promoted_is_confirmed(
+    world: World,
+) -> None:
+    key = StreamKey("shop", "web")
+    world.registry.put("c", repository="i.example/shop/web")
+    async with world.running():
+        promoted = SpecTag("latest", "ImageStreamImage", "", f"web@{digest('b')}", generation=1)
+        world.put(replace(stream(key, repository="", latest="a"), spec_tags=(promoted,)))
+        world.importer.announced(Source.of(Reference("i.example", "shop/web", "latest")), digest("a"))
+        await asyncio.sleep(5)
+    assert world.letters(key=key)[0] == "c"
+
+
 @pytest.mark.parametrize("seconds", [0, 12, 600], ids=["at once", "later", "after an outage"])
 async def test_a_tag_whose_push_could_not_be_taken_is_found_when_it_is_there(world: World, seconds: float) -> None:
     """Its sender was told that it is refused, and does not come again."""

@@ -352,6 +352,17 @@ async def test_a_part_that_could_not_be_stored_now_brings_the_whole_delivery_bac
     assert (tags(receipt.moved), tags(receipt.unchanged)) == (["shop/db:latest"], ["shop/web:latest"])
 
 
+async def test_a_silent_cluster_does_not_keep_the_sender_waiting_and_may_store_it_yet(world: World) -> None:
+    world.put(stream())
+    world.cluster.latency = 20
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(ClusterUnavailable, match="not stored within 8 s"):
+        await world.take(push())
+    assert asyncio.get_running_loop().time() - began < 10
+    await asyncio.sleep(20)
+    assert world.head(WEB, "latest") == digest("a")
+
+
 async def test_a_bug_goes_before_come_again(world: World) -> None:
     db = StreamKey("shop", "db")
     world.put(stream())

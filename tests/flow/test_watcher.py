@@ -212,6 +212,30 @@ async def test_what_a_restored_server_lists_is_taken_in_afresh(version: str, for
     assert discarded == forgotten
 
 
+async def test_nothing_is_missing_while_a_restored_server_lists() -> None:
+    """A hook that comes in between finds every stream, old or new."""
+    shelf = Shelf()
+    seen: list[set[str]] = []
+
+    class Looking(Script):
+        async def pages(self) -> AsyncIterator[Page[str, tuple[str, int]]]:
+            async for found in super().pages():
+                seen.append(set(shelf.values))
+                yield found
+            seen.append(set(shelf.values))
+
+    unavailable = ClusterUnavailable("busy")
+    lists: list[Sequence[Page[str, tuple[str, int]] | Exception]] = [
+        [page("10", a=1, b=1)],
+        [page("9", a=0), unavailable],
+        [page("9", a=0), page("9", b=0)],
+    ]
+    async with watching(Looking(lists, [[WatchExpired("410")]]), shelf):
+        await asyncio.sleep(60)
+    assert seen[2:] == [{"a", "b"}] * 4
+    assert shelf.values == {"a": 0, "b": 0}
+
+
 async def test_an_object_that_cannot_be_read_is_passed_over_and_not_discarded() -> None:
     script = Script(
         [[page("10", a=1, odd=1)], [page("50", a=1, unreadable=["odd"])]],

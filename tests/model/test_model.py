@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -85,9 +84,7 @@ async def test_what_once_went_wrong_goes_well(tmp_path: Path) -> None:
 
 def test_whatever_happens_the_cluster_ends_as_the_model_says() -> None:
     steps = int(os.environ.get("LISTENER_MODEL_STEPS", "275"))
-    number = int(os.environ.get("LISTENER_MODEL_SEED", random.randrange(2**32)))  # noqa: S311 - chooses programs
-    print(f"LISTENER_MODEL_SEED={number}")  # noqa: T201 - shown with a failure
-    seed(number)(Machine)
+    seed(int(os.environ.get("LISTENER_MODEL_SEED", "8")))(Machine)
     Machine.stage = Stage()
     try:
         run_state_machine_as_test(
@@ -103,3 +100,4 @@ def test_whatever_happens_the_cluster_ends_as_the_model_says() -> None:
         )
     finally:
         Machine.stage.close()
+    assert Machine.stage.steps >= steps // 2  # a play may end early, but not most of them

@@ -50,7 +50,7 @@ class Witness:
     """How often the service has changed the images of each workload that ever was, by uid."""
 
     def watch(self, sandbox: Cluster) -> None:
-        sandbox._store.observe(self._see)
+        sandbox.observe(self._see)
 
     def tags(self, stream: str) -> dict[str, dict[str, Any]]:
         """The status tags of a stream, by name."""
