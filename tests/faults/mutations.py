@@ -146,11 +146,6 @@ def patches_test_no_image() -> None:
     replace(patches, "set_image", make)
 
 
-def terms_end_when_told() -> None:
-    """Who leads does so until it is told of another, whatever the clock says."""
-    replace(Leadership, "may_write", lambda _: lambda self: self._until > float("-inf"))
-
-
 def terms_go_by_the_wall_clock() -> None:
     """How long a Lease is held is measured by a clock that can be set."""
 
@@ -177,7 +172,6 @@ MUTATIONS: Mapping[str, Callable[[], None]] = {
         patches_test_no_image,
         silence_is_always_a_dead_line,
         silence_is_patience,
-        terms_end_when_told,
         terms_go_by_the_wall_clock,
         time_goes_forwards_only,
         watches_begin_anew,

@@ -102,7 +102,7 @@ def _gone_back(world: World) -> dict[str, list[str]]:
 
 async def test_a_leader_that_was_stopped_and_goes_on_takes_nothing_back(tmp_path: Path) -> None:
     """Neither with what was on its way, nor with what it begins. A Lease is free after 2 s here instead of 15."""
-    without = {"patches_test_no_image": "no workload goes back", "terms_end_when_told": "no workload goes back"}
+    without = {"patches_test_no_image": "no workload goes back"}
     await tried(stopped_in_a_fan_out, without=without, folder=tmp_path, shorter=("short_leases",))
 
 

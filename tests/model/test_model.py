@@ -83,7 +83,7 @@ async def test_what_once_went_wrong_goes_well(tmp_path: Path) -> None:
 
 
 def test_whatever_happens_the_cluster_ends_as_the_model_says() -> None:
-    steps = int(os.environ.get("LISTENER_MODEL_STEPS", "275"))
+    steps = int(os.environ.get("LISTENER_MODEL_STEPS", "400"))
     seed(int(os.environ.get("LISTENER_MODEL_SEED", "8")))(Machine)
     Machine.stage = Stage()
     try:
