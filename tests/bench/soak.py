@@ -25,7 +25,6 @@ from typing import Any
 import aiohttp
 import msgspec
 import yaml
-from yarl import URL
 
 from listener.core.outcomes import End
 from listener.edges.cluster import STREAMS_PATH
@@ -34,7 +33,7 @@ from listener.sandbox.images import MANIFEST_TYPE, Image, make_image, push
 from listener.sandbox.registry import Registry
 from tests.bench.flatness import Course
 from tests.bench.world import SECRET, Service, World, deployment, service, until
-from tests.faults.line import Line
+from tests.faults.line import Line, to_cluster
 
 _FOLLOWERS = 10  # of each application
 _PUSHES_A_SECOND = 10
@@ -297,12 +296,8 @@ async def _weather(storms: Sequence[Storm]) -> None:
 @asynccontextmanager
 async def _lined(world: World) -> AsyncIterator[tuple[World, Line]]:
     """The world, with a line between the service and the API server."""
-    config = yaml.safe_load(world.kubeconfig.read_text())
-    line = Line(URL(config["clusters"][0]["cluster"]["server"]))
-    async with line.listen() as url:
-        config["clusters"][0]["cluster"]["server"] = str(url)
-        kubeconfig = world.folder / "line.kubeconfig"
-        kubeconfig.write_text(yaml.safe_dump(config))
+    kubeconfig = world.folder / "line.kubeconfig"
+    async with to_cluster(world.kubeconfig, kubeconfig) as line:
         yield replace(world, kubeconfig=kubeconfig), line
 
 

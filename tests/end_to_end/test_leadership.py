@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
-from yarl import URL
 
 from listener.core.leases import HELD_SECONDS, LIFE_SECONDS
 from tests.cluster_under_test import ClusterUnderTest
 from tests.end_to_end import objects
 from tests.end_to_end.objects import images, trigger, workload
 from tests.end_to_end.parts import Api, Listener, eventually, push_event, registry, serve
-from tests.faults.line import Line
+from tests.faults.line import Line, to_cluster
 
 HOST = "registry.example.com"
 DIGESTS = [f"sha256:{number:064x}" for number in range(1, 5)]
@@ -78,13 +76,9 @@ async def fleet(cluster: ClusterUnderTest, api: Api, folder: Path, many: int) ->
     bodies = [workload("Deployment", namespace, name, trigger("web:latest")) for name in names]
     for start in range(0, many, 50):
         await asyncio.gather(*(api.create(body) for body in bodies[start : start + 50]))
-    config = yaml.safe_load(cluster.kubeconfig.read_text())
-    line = Line(URL(config["clusters"][0]["cluster"]["server"]))
-    async with line.listen() as url:
-        config["clusters"][0]["cluster"]["server"] = str(url)
-        folder.mkdir()
-        through_the_line = folder / "kubeconfig"
-        through_the_line.write_text(yaml.safe_dump(config))
+    folder.mkdir()
+    through_the_line = folder / "kubeconfig"
+    async with to_cluster(cluster.kubeconfig, through_the_line) as line:
         settings: dict[str, Any] = {
             "registries": [registry(HOST, integrated=True, verify=False)],
             "namespaces": [namespace],

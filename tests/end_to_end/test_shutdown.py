@@ -14,7 +14,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 from yarl import URL
 
 from listener.core.leases import HELD_SECONDS
@@ -26,7 +25,7 @@ from tests.end_to_end.objects import images, trigger, workload
 from tests.end_to_end.parts import Api, Listener, eventually, push_event, registry, serve
 from tests.end_to_end.test_imports import condition, importing, stream
 from tests.end_to_end.test_leadership import leads
-from tests.faults.line import Line
+from tests.faults.line import Line, to_cluster
 
 HOST = "registry.example.com"
 DIGESTS = [f"sha256:{number:064x}" for number in range(1, 4)]
@@ -92,12 +91,8 @@ async def fleet(api: Api, cluster: ClusterUnderTest, many: int) -> Fleet:
 @asynccontextmanager
 async def through_a_line(cluster: ClusterUnderTest, folder: Path) -> AsyncIterator[tuple[ClusterUnderTest, Line]]:
     """The cluster, as it is reached through a line that can be cut."""
-    config = yaml.safe_load(cluster.kubeconfig.read_text())
-    line = Line(URL(config["clusters"][0]["cluster"]["server"]))
-    async with line.listen() as url:
-        config["clusters"][0]["cluster"]["server"] = str(url)
-        kubeconfig = folder / "line.kubeconfig"
-        kubeconfig.write_text(yaml.safe_dump(config))
+    kubeconfig = folder / "line.kubeconfig"
+    async with to_cluster(cluster.kubeconfig, kubeconfig) as line:
         yield replace(cluster, kubeconfig=kubeconfig), line
 
 

@@ -14,8 +14,10 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+import yaml
 from yarl import URL
 
 _CHUNK = 65536
@@ -244,6 +246,18 @@ class Line:
             return _Fault("hole")
         fault = self._fault
         return fault if fault and fault.about in connection.asked else None
+
+
+@asynccontextmanager
+async def to_cluster(kubeconfig: Path, copy: Path) -> AsyncIterator[Line]:
+    """Lay a line to the API server that `kubeconfig` names, and write to `copy` how it is reached by way of it."""
+    config = yaml.safe_load(kubeconfig.read_text())
+    server = config["clusters"][0]["cluster"]
+    line = Line(URL(server["server"]))
+    async with line.listen() as url:
+        server["server"] = str(url)
+        copy.write_text(yaml.safe_dump(config))
+        yield line
 
 
 def _now() -> float:

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
-from yarl import URL
 
 from listener.edges.cluster import STREAMS_PATH, Cluster
 from listener.sandbox.cluster import Cluster as Sandbox
@@ -23,7 +21,7 @@ from listener.sandbox.cluster.store import Change, Collection
 from tests.cluster_under_test import ClusterUnderTest, running_cluster
 from tests.end_to_end import objects
 from tests.end_to_end.parts import Api, Listener, eventually, push_event, registry, serve
-from tests.faults.line import Line
+from tests.faults.line import Line, to_cluster
 
 HOST = "registry.example.com"
 DIGESTS = [f"sha256:{number:064x}" for number in range(1, 9)]
@@ -201,16 +199,11 @@ async def world(folder: Path, program: Program, truth: asyncio.Event, **sandbox_
     async with Sandbox(port=0, **sandbox_options) as sandbox:
         kubeconfig, through_the_line = folder / "kubeconfig", folder / "kubeconfig.line"
         kubeconfig.write_text(sandbox.kubeconfig())
-        config = yaml.safe_load(sandbox.kubeconfig())
-        server = config["clusters"][0]["cluster"]
-        line = Line(URL(server["server"]))
         async with (
             running_cluster(kubeconfig, sandbox) as cluster,
             await Cluster.connect(kubeconfig=str(kubeconfig)) as client,
-            line.listen() as url,
+            to_cluster(kubeconfig, through_the_line) as line,
         ):
-            server["server"] = str(url)
-            through_the_line.write_text(yaml.safe_dump(config))
             found = World(
                 folder,
                 program,
