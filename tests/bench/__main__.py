@@ -38,6 +38,8 @@ def main() -> None:
     parser.add_argument("--workloads", type=int, help="how many (of what a bench says); each has its own default")
     parser.add_argument("--minutes", type=float, default=10, help="how long the soak is")
     options = parser.parse_args()
+    if options.minutes < soak.FEWEST_MINUTES:
+        parser.error(f"--minutes: at least {soak.FEWEST_MINUTES}, so that each third has every kind of bad moment")
     logs.configure("warning", "console")
     result = asyncio.run(_run(options.name, options.kubeconfig, options.workloads, options.minutes))
     sys.stdout.write(json.dumps(result) + "\n")
