@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
+
+from tests import programs
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +49,16 @@ class Done:
         return self.err.rstrip("\n").split("Error: ")[-1]
 
 
-async def run(*args: str | Path, stderr: int | None = asyncio.subprocess.PIPE) -> Done:
-    """Run `listener ARGS` to its end, without settings or a cluster from the environment."""
+async def run(*args: str | Path, terminal: Path | None = None) -> Done:
+    """Run `listener ARGS` to its end, without settings or a cluster from the environment; stderr may be a terminal."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LISTENER_", "KUBE"))}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "listener"),
-        *map(str, args),
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=stderr,
-    )
-    try:
-        out, err = await asyncio.wait_for(process.communicate(), 60)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return Done(process.returncode, out.decode(), (err or b"").decode())
+    with TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), terminal or Path(folder, "err")
+        process = await programs.start("listener", *args, env=environment, stdout=out, stderr=err)
+        try:
+            code = await asyncio.wait_for(process.wait(), 60)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return Done(code, out.read_text(), "" if terminal else err.read_text())

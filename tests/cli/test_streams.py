@@ -254,7 +254,7 @@ async def test_progress_is_shown_on_a_terminal_and_gone_at_the_end(
     ours, theirs = pty.openpty()
     options = ("--timeout", "0.2", "-n", namespace, "--kubeconfig", cluster.kubeconfig)
     try:
-        done = await run("tag", "web:latest", "web:prod", *options, stderr=theirs)
+        done = await run("tag", "web:latest", "web:prod", *options, terminal=Path(os.ttyname(theirs)))
         shown = os.read(ours, 65536).decode()
     finally:
         os.close(ours)

@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from listener.edges.cluster import STREAMS_PATH, Cluster
+from tests import programs
 from tests.cluster_under_test import ClusterUnderTest
 from tests.end_to_end import accounts, objects
 
@@ -95,7 +96,7 @@ class Listener:
     """A `listener serve` of its own process."""
 
     session: aiohttp.ClientSession
-    process: asyncio.subprocess.Process
+    process: programs.Process
     hooks: str
     monitoring: str
     log: Path
@@ -184,13 +185,9 @@ async def serve(
     }
     config.write_text(yaml.safe_dump(found))
     cluster = await accounts.as_installed(cluster, folder, found, rbac)
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, "serve"),
-            *("--config", str(config), "--kubeconfig", str(cluster.kubeconfig)),
-            env={**os.environ, "TEAM_SECRET": SECRET, **(env or {})},
-            stderr=output,
-        )
+    options = ("--config", config, "--kubeconfig", cluster.kubeconfig)
+    environment = {**os.environ, "TEAM_SECRET": SECRET, **(env or {})}
+    process = await programs.start(module, "serve", *options, env=environment, stdout=log, stderr=log)
     async with aiohttp.ClientSession() as session:
         listener = Listener(session, process, "", "", log)
         try:
