@@ -48,8 +48,7 @@ class View:
     trace: Callable[[StreamKey, str], str] = _no_trace
 
 
-@dataclass(frozen=True, slots=True)
-class ImageChange:
+class ImageChange(NamedTuple):
     """One target gets another image, because of that tag.
 
     `target` is the name of a container, or of a run's parameter ("" if it has none). `digest` is "" for a reference
@@ -76,8 +75,7 @@ class Start:
     body: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What to do for a workload: start something, then patch it. Nothing, if there are no changes.
 
     `problems` keep triggers from acting. `waits` tells that a trigger's tag points at nothing yet, `left` are the

@@ -7,7 +7,6 @@ that one of them sets is left to it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from listener.core import lookups
@@ -34,7 +33,7 @@ def complete(
         plan, last = _with_lookups(plan, workload, kind, view, last, now, leave)
     if last is None:
         return plan
-    return replace(plan, operations=(*plan.operations, *explain(workload, because(plan.changes, last, view))))
+    return plan._replace(operations=(*plan.operations, *explain(workload, because(plan.changes, last, view))))
 
 
 def _with_lookups(
@@ -77,8 +76,7 @@ def _with_lookups(
         last = why(found.stream, found.tag, resolved, now, view)
     if still != waiting:
         operations.append(_remember(still))
-    completed = replace(
-        plan,
+    completed = plan._replace(
         operations=(*plan.operations, *operations),
         changes=(*plan.changes, *changes),
         left=(*plan.left, *left),

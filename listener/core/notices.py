@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from listener.core.kinds import Kind
 from listener.core.streams import StreamKey
@@ -29,8 +29,7 @@ class Reason(StrEnum):
         return self not in (Reason.TAG_MOVED, Reason.IMPORT_SUCCEEDED, Reason.IMAGE_TRIGGERED)
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """The object a notice is about."""
 
     api_version: str
@@ -40,8 +39,7 @@ class Subject:
     uid: str
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """One sentence about one object."""
 
     subject: Subject

@@ -6,9 +6,8 @@ that takes its neighbours along.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -28,8 +27,7 @@ class End(StrEnum):
     """No answer, or a server error. It may or may not have been stored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[T]):
+class Outcome(NamedTuple, Generic[T]):
     """The end of one write.
 
     `stored` is the object as the server answered it, with APPLIED only. `message` is the server's sentence, for a

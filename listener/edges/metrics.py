@@ -5,7 +5,7 @@ Every label comes from a closed set; seconds are the only unit of time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 
 from prometheus_client import (
@@ -144,9 +144,9 @@ class Metrics:
         for found in Outcome if lookup else ():
             self._lookups_of(found)
 
-    def expose(self) -> bytes:
-        """The text that Prometheus scrapes."""
-        return generate_latest(self.registry)
+    def expose(self, names: Collection[str] = ()) -> bytes:
+        """The text that Prometheus scrapes; with `names` only the samples of those names."""
+        return generate_latest(self.registry.restricted_registry(names) if names else self.registry)
 
     def watch(self, name: str, help_text: str, label: str | None, read: Callable[[], Mapping[str, float]]) -> None:
         """Add a gauge that is read when it is asked for; the mapping's keys are the label's values ("" without a

@@ -249,9 +249,9 @@ class FanOut:
     def _trace(self, stream: StreamKey, tag: str) -> str:
         """The trace of the delivery that brought a tag where it is, if it came to this process, and lately."""
         arrival = self._state.arrival(stream, tag)
-        if arrival is None or asyncio.get_running_loop().time() - arrival.received > _TRACED_SECONDS:
+        if arrival is None or not arrival.trace:
             return ""
-        return arrival.trace
+        return arrival.trace if asyncio.get_running_loop().time() - arrival.received <= _TRACED_SECONDS else ""
 
     async def _conclude(
         self, workload: Workload, kind: Kind, changes: Sequence[ImageChange], outcome: Outcome[Workload]

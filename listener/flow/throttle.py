@@ -29,6 +29,7 @@ class Throttle:
 
     def __init__(self, *, ceiling: int, per_second: float | None = None) -> None:
         self._knee = Knee(ceiling)
+        self._clock = asyncio.get_running_loop().time
         self._spacing = 1 / per_second if per_second else 0.0
         self._closed_until = -math.inf  # the server's word
         self._next = -math.inf  # the pace's
@@ -65,7 +66,7 @@ class Throttle:
 
     def enter(self) -> Admission | None:
         """Begin one patch, now; None where the door is shut."""
-        now = _now()
+        now = self._clock()
         if self._knee.in_flight >= self._knee.limit or max(self._closed_until, self._next) > now:
             return None
         self._next = max(self._next, now - _MADE_GOOD_SECONDS) + self._spacing
@@ -73,7 +74,7 @@ class Throttle:
         return Admission(self)
 
     def _end(self, seconds: float, *, throttled: bool, failed: bool, retry_after_seconds: float | None) -> None:
-        now = _now()
+        now = self._clock()
         if throttled:
             advice = _ADVICE_SECONDS if retry_after_seconds is None else retry_after_seconds
             self._closed_until = max(self._closed_until, now + min(advice, _LONGEST_ADVICE_SECONDS))
@@ -85,11 +86,14 @@ class Throttle:
         self._advance()
 
     def _has_place(self) -> bool:
-        return self._knee.in_flight + self._called < self._knee.limit and self._opening() <= _now()
+        if self._knee.in_flight + self._called >= self._knee.limit:
+            return False
+        now = self._clock()
+        return self._opening(now) <= now
 
-    def _opening(self) -> float:
+    def _opening(self, now: float) -> float:
         """When the door is open for one more than were called."""
-        pace = max(self._next, _now() - _MADE_GOOD_SECONDS) + self._called * self._spacing
+        pace = max(self._next, now - _MADE_GOOD_SECONDS) + self._called * self._spacing
         return max(self._closed_until, pace)
 
     def _advance(self) -> None:
@@ -101,7 +105,7 @@ class Throttle:
             self._timer.cancel()
             self._timer = None
         if self._line and self._knee.in_flight + self._called < self._knee.limit:
-            self._timer = asyncio.get_running_loop().call_at(self._opening(), self._advance)
+            self._timer = asyncio.get_running_loop().call_at(self._opening(self._clock()), self._advance)
 
 
 class Admission:
@@ -131,7 +135,3 @@ class Admission:
         """Tell how it ended, once. `failed` means without an answer, which says nothing about speed."""
         self._is_over = True
         self._throttle._end(seconds, throttled=throttled, failed=failed, retry_after_seconds=retry_after_seconds)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -26,6 +26,8 @@ from tests.bench.world import (
     service,
 )
 
+NOTHING_YET = "nothing-yet"
+
 _FEWEST_ROUNDS, _PATCHES = 3, 10_000  # so few at least; fan-outs of a thousand scatter more, and take less time
 _REST_SECONDS = 1
 _SHORTEST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.01, 0.5
@@ -40,8 +42,8 @@ async def run(world: World, workloads: int) -> dict[str, object]:
     is slow for a while is slow for both, each round of ours stands between two of the bare client.
     """
     async with beside(world) as other:
-        names = await create_deployments(world, workloads, "latest", "nothing-yet")
-        await create_deployments(other, workloads, "latest", "nothing-yet")
+        names = await create_deployments(world, workloads, "latest", NOTHING_YET)
+        await create_deployments(other, workloads, "latest", NOTHING_YET)
         await create_stream(world)
         ours, bare = [], []
         async with service(world) as running:
@@ -108,7 +110,7 @@ async def patch_all(world: World, names: Sequence[str], number: int) -> None:
 
 
 def operations(world: World, number: int) -> list[dict[str, object]]:
-    """The patch that brings a bench Deployment to an image."""
+    """The patch that brings a bench Deployment to an image, from the one with the number before."""
     why = {
         "stream": f"{world.namespace}/web",
         "tag": "latest",
@@ -117,10 +119,12 @@ def operations(world: World, number: int) -> list[dict[str, object]]:
         "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "delivery": "0" * 32,
     }
+    before = pull_spec(world, number - 1) if number > 1 else NOTHING_YET
     container = "/spec/template/spec/containers/0"
     annotations = "/metadata/annotations/"
     return [
         {"op": "test", "path": f"{container}/name", "value": "web"},
+        {"op": "test", "path": f"{container}/image", "value": before},
         {"op": "replace", "path": f"{container}/image", "value": pull_spec(world, number)},
         _annotate(annotations, LAST_TRIGGERED, json.dumps(why, separators=(",", ":"))),
         _annotate(annotations, CHANGE_CAUSE, f"{world.namespace}/web:latest -> {pull_spec(world, number)}"),

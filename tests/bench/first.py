@@ -14,7 +14,7 @@ from listener.core.history import TagHistory, TagItem
 from listener.core.kinds import DEPLOYMENT
 from listener.core.streams import Stream, StreamKey
 from listener.core.workloads import WorkloadKey
-from tests.bench.fanout import operations
+from tests.bench.fanout import NOTHING_YET, operations
 from tests.bench.world import World, create_deployments, create_stream, digest, pull_spec, service
 
 _ROUNDS = 50
@@ -22,7 +22,7 @@ _ROUNDS = 50
 
 async def run(world: World, workloads: int) -> dict[str, object]:
     """Both are timed to the moment when a watch shows the new image, so that the watch costs both the same."""
-    names = await create_deployments(world, workloads, "latest", "nothing-yet")
+    names = await create_deployments(world, workloads, "latest", NOTHING_YET)
     await create_stream(world)
     bare = []
     for number in range(1, _ROUNDS + 1):

@@ -28,7 +28,7 @@ from kubernetes_asyncio import client as kubernetes
 from kubernetes_asyncio import config
 
 from listener.edges.cluster import Cluster
-from tests.bench.fanout import patch_all, push_to_all
+from tests.bench.fanout import NOTHING_YET, patch_all, push_to_all
 from tests.bench.world import (
     IN_FLIGHT,
     World,
@@ -71,8 +71,8 @@ async def run(world: World, workloads: int) -> dict[str, object]:
     alone, ours, bare = _Phase(), _Phase(), _Phase()
     limits = []
     async with beside(world) as other:
-        names = await create_deployments(world, workloads, "latest", "nothing-yet")
-        await create_deployments(other, workloads, "latest", "nothing-yet")
+        names = await create_deployments(world, workloads, "latest", NOTHING_YET)
+        await create_deployments(other, workloads, "latest", NOTHING_YET)
         await create_stream(world)
         async with (
             _accounts(world) as (kubeconfigs, is_own),

@@ -360,7 +360,9 @@ class Complaints:
     ],
 )
 async def test_probes_answer_503_with_every_complaint(health: Complaints, expected: Mapping[str, int]) -> None:
-    server = Server(monitoring_app(health, lambda: b"a_metric 1\n", "text/plain; version=0.0.4"))
+    server = Server(
+        monitoring_app(health, lambda names: f"{'_'.join(names) or 'all'} 1\n".encode(), "text/plain; version=0.0.4")
+    )
     port = await server.start(LOOPBACK)
     found: MutableMapping[str, int] = {}
     try:
@@ -373,6 +375,8 @@ async def test_probes_answer_503_with_every_complaint(health: Complaints, expect
                 assert text.split("\n")[:-1] == (complaints or ["ok"])
             async with client.get("/metrics") as response:
                 assert response.headers["Content-Type"] == "text/plain; version=0.0.4"
+                assert await response.text() == "all 1\n"
+            async with client.get("/metrics", params=[("name[]", "a"), ("name[]", "metric")]) as response:
                 assert await response.text() == "a_metric 1\n"
     finally:
         await server.close()

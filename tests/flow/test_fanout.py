@@ -77,7 +77,7 @@ def once(outcome: Outcome[Any]) -> Callable[..., Outcome[Any] | None]:
 
 
 @pytest.fixture
-def world() -> World:
+async def world() -> World:
     return World(FakeCluster(), State(), Notices(), Meter(), Throttle(ceiling=10))
 
 

@@ -105,7 +105,7 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
+async def world() -> World:
     sent = InMemorySpanExporter()
     return World(Collector(SimpleSpanProcessor(sent)), sent)
 
