@@ -112,7 +112,13 @@ async def test_both_take_hooks_and_one_patches(cluster: ClusterUnderTest, api: A
         for number, digest in enumerate(DIGESTS):
             await found.push(found.replicas[number % 2], digest)
             await found.all_run(digest)
-        assert (await patches(first), await patches(second)) == (20 * len(DIGESTS), 0)
+        assert {generation for _, generation in await found.states()} == {1 + len(DIGESTS)}
+
+        async def counted() -> bool:
+            return await patches(first) == 20 * len(DIGESTS)
+
+        await eventually(counted, what="the last answers have come")
+        assert await patches(second) == 0
         assert await second.metric("listener_leader ") == 0
         one = await api.workload("Deployment", found.namespace, "web-0")
         told = msgspec.json.decode(one["metadata"]["annotations"]["imagestreams.dev/last-triggered"])
