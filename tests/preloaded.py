@@ -2,13 +2,14 @@
 
 import gc
 from importlib import import_module
-from keyword import iskeyword
 
-from listener.cli import COMMANDS
+import click
+
+from listener.cli import COMMANDS, cli
 
 for module in ("listener.app", "tests.faults.mutant"):
     import_module(module)
 for command in COMMANDS:
-    import_module(f"listener.cli.{command}_" if iskeyword(command) else f"listener.cli.{command}")
+    cli.get_command(click.Context(cli), command)
 
 gc.freeze()  # nobody collects what all share
