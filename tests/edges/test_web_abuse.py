@@ -23,9 +23,9 @@ from listener.core.receipts import Arrival, Receipt
 from listener.dialects import Dialect
 from listener.edges.web import Limits
 from listener.edges.web.bodies import decompressed
-from listener.edges.web.limits import RefusalLog, Refused, Sources
+from listener.edges.web.limits import QuietLog, RefusalLog, Refused, Sources
 from listener.errors import SignerUnavailable, TooLarge, Unauthenticated
-from tests.edges.doors import BEARER, ENVELOPE, HEAD, JSON, SECRET, Door, door
+from tests.edges.doors import BEARER, ENVELOPE, HEAD, JSON, MOVED, SECRET, Door, door
 
 WRONG = {**JSON, "Authorization": "Bearer wrong"}
 RIGHT = {**JSON, **BEARER}
@@ -519,6 +519,60 @@ async def test_a_delivery_of_many_refused_pushes_fills_neither_log_nor_answer() 
     assert len(answer["refused"]) == 101
     assert answer["refused"][-1]["what"] == "4900 more"
     assert [line["refused"] for line in logs if line["event"] == "hook.answered"] == [5000]
+
+
+PULL = json.dumps({"events": [{"action": "pull", "target": {"repository": "shop/web"}}]}).encode()
+
+
+async def test_what_brings_no_news_is_some_lines_and_a_count() -> None:
+    """Where a registry tells of each pull there are thousands for each push: the pushes must be found among them."""
+
+    async def take(parsed: Parsed, _arrival: Arrival) -> Receipt:
+        return Receipt(unchanged=(MOVED,)) if parsed.pushes else Receipt(ignored=parsed.ignored)
+
+    with capture_logs() as logs:
+        async with door(take, dialect="distribution") as team:
+            for _ in range(103):
+                await team.post(PULL)
+            for _ in range(102):
+                await team.post()
+            await team.post(PULL, name="other")
+            team.hooks.close()
+    lines = [line for line in logs if line["event"].startswith("hook.")]
+    assert [line["event"] for line in lines] == ["hook.answered"] * 201 + ["hook.more_answered"]
+    assert lines[-1]["requests"] == 5
+    assert lines[-1]["by_outcome"] == {"team ignored": 3, "team unchanged": 2}
+
+
+@pytest.mark.parametrize(
+    ("receipt", "outcome"),
+    [
+        (Receipt(moved=(MOVED,), unchanged=(MOVED,)), "moved"),
+        (Receipt(ignored=(Remark("push of shop/web:latest", "no ImageStream takes images from it"),)), "ignored"),
+        (Receipt(unanswered=(Remark("push of shop/web:latest", "its registry does not answer"),)), "unanswered"),
+    ],
+    ids=["a tag moved", "a push is nobody's", "a registry is silent"],
+)
+async def test_each_delivery_that_brings_news_has_its_line(receipt: Receipt, outcome: str) -> None:
+    async def take(parsed: Parsed, _arrival: Arrival) -> Receipt:
+        return receipt if parsed.pushes else Receipt(ignored=parsed.ignored)
+
+    with capture_logs() as logs:
+        async with door(take, dialect="distribution", scheme=authentication.Bearer()) as team:
+            for _ in range(120):
+                await team.post(PULL, headers=RIGHT)
+            for _ in range(130):
+                await team.post(headers=RIGHT)
+    pull = "only a push moves a tag"
+    ours = [line for line in logs if line["event"] == "hook.answered" and line.get("why") != pull]
+    assert [line["outcome"] for line in ours] == [outcome] * 130
+
+
+async def test_after_a_while_what_brings_no_news_has_lines_again() -> None:
+    quiet = QuietLog()
+    assert [quiet.has_room("team", "ignored") for _ in range(101)] == [True] * 100 + [False]
+    quiet.flush()
+    assert quiet.has_room("team", "ignored")
 
 
 # Other ways to ask

@@ -34,7 +34,7 @@ from listener.core.spans import NO_TRACER, Tracer
 from listener.dialects import Dialect
 from listener.edges.listening import Bounds, Connections
 from listener.edges.web import bodies
-from listener.edges.web.limits import Limits, Network, Places, RefusalLog, Refused, Sources
+from listener.edges.web.limits import Limits, Network, Places, QuietLog, RefusalLog, Refused, Sources
 from listener.errors import (
     BadInput,
     ClusterUnavailable,
@@ -134,6 +134,7 @@ class Hooks:
         readers = limits.readers_per_hook * len(hooks)
         self._readers = Places("bodies", readers, limits.readers_per_hook, limits.readers_per_source)
         self._log = RefusalLog(clock)
+        self._quiet = QuietLog()
         self._answered = log.bind().info  # a line for each delivery: to find the logger costs a tenth of it
         self._numbers = itertools.count()
         self._told: set[tuple[str, str]] = set()
@@ -150,6 +151,7 @@ class Hooks:
         """Take nothing more: whoever comes now is told to come again (to another replica, or after the restart)."""
         self._closed = True
         self._log.flush()
+        self._quiet.flush()
 
     async def drained(self) -> None:
         """Wait until every delivery that was taken is answered."""
@@ -307,7 +309,9 @@ class Hooks:
         else:
             receipt = Receipt(ignored=parsed.ignored, refused=parsed.refused)
         outcome = "handshake" if (parsed.reply or parsed.confirm) and not receipt.refused else receipt.outcome
-        self._log_answered(visit, receipt, outcome)
+        is_news = outcome != "unchanged" and (parsed.pushes or outcome != "ignored")
+        if is_news or self._quiet.has_room(visit.label, outcome):
+            self._log_answered(visit, receipt, outcome)
         answer = parsed.reply or _report(receipt, visit.arrival, _tag_only if hook.is_open else _tag)
         return web.Response(body=_encode(answer), content_type=JSON), outcome
 

@@ -29,6 +29,7 @@ _MAX_HOPS = 32
 _TOLD_SECONDS = 60
 _SUMMARY_SECONDS = 10
 _LINES = 20
+_QUIET_LINES = 100
 _BUSY_SECONDS = 2
 
 
@@ -189,7 +190,7 @@ class RefusalLog:
         self._told: TTLCache[tuple[str, str, str], None] = TTLCache(_SOURCES, _TOLD_SECONDS, timer=clock)
         self._lines = 0
         self._more: Counter[str] = Counter()
-        self._summary: asyncio.TimerHandle | None = None
+        self._period = _Period(self.flush)
 
     def note(self, event: str, source: str, hook: str, outcome: str, **fields: object) -> None:
         """`hook` and `outcome` come from closed sets, the fields are fit for a log."""
@@ -201,20 +202,65 @@ class RefusalLog:
             self._told[key] = None
             self._lines += 1
             log.warning(event, source=source, **fields)
-        if self._summary is None:
-            # In a context of its own: the lines of that one tell of one delivery.
-            loop = asyncio.get_running_loop()
-            self._summary = loop.call_later(_SUMMARY_SECONDS, self.flush, context=Context())
+        self._period.begin()
 
     def flush(self) -> None:
         """Say what was only counted."""
-        if self._summary is not None:
-            self._summary.cancel()
-            self._summary = None
+        self._period.end()
         self._lines = 0
         if self._more:
             log.warning("hook.more_refused", requests=self._more.total(), by_outcome=dict(self._more))
             self._more.clear()
+
+
+class QuietLog:
+    """Which deliveries that bring no news have a line of their own: the first of each hook and outcome in a period. The
+    rest are a count.
+
+    Where a registry tells of each pull (as distribution does) there are thousands of them for each push.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], int] = {}
+        self._period = _Period(self.flush)
+
+    def has_room(self, hook: str, outcome: str) -> bool:
+        """Whether this one has a line. `hook` and `outcome` come from closed sets."""
+        self._period.begin()
+        key = hook, outcome
+        seen = self._seen[key] = self._seen.get(key, 0) + 1
+        return seen <= _QUIET_LINES
+
+    def flush(self) -> None:
+        """Say what was only counted."""
+        self._period.end()
+        more = {
+            f"{hook} {outcome}": seen - _QUIET_LINES
+            for (hook, outcome), seen in self._seen.items()
+            if seen > _QUIET_LINES
+        }
+        self._seen.clear()
+        if more:
+            log.info("hook.more_answered", requests=sum(more.values()), by_outcome=more)
+
+
+class _Period:
+    """A time that begins with what happens first, and is over with a call of `over`, which ends it."""
+
+    def __init__(self, over: Callable[[], None]) -> None:
+        self._over = over
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        if self._timer is None:
+            # In a context of its own: the lines of that one tell of one delivery.
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_SUMMARY_SECONDS, self._over, context=Context())
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def _key(address: str) -> str:
