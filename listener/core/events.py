@@ -27,16 +27,26 @@ one that is made for that 24 MiB); 10,000 events in one body, as many as are rea
 _MAX_SHOWN: Final = 256
 
 
-class Delivery(NamedTuple):
-    """One request as it came, raw and untrusted. Header names are in lower case.
+UNREAD: Final = object()
+"""Stands for the document of a delivery that nobody read yet."""
 
-    `source` is whose it is by its address, as far as that is known; "" where nobody asked.
-    """
 
+class _Request(NamedTuple):
     headers: Mapping[str, str]
     query: Mapping[str, str]
     body: bytes
     source: str = ""
+
+
+class Delivery(_Request):
+    """One request as it came, raw and untrusted. Header names are in lower case.
+
+    `source` is whose it is by its address, as far as that is known; "" where nobody asked. `document` is what its body
+    was read as, once it was read: a dozen dialects may ask for it, and a stranger's megabyte is to be read once. A copy
+    (`_replace`) is unread.
+    """
+
+    document: object = UNREAD
 
 
 def joined(pairs: Iterable[tuple[str, str]], key: Callable[[str], str] = str) -> dict[str, str]:
@@ -69,10 +79,14 @@ class PushEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What was not acted on, and why, to be shown to people: both texts are made printable and bounded here."""
+    """What was not acted on, and why, to be shown to people: both texts are made printable and bounded here.
+
+    `is_internal`: they name objects of the cluster, or say what is in them, which strangers need not learn.
+    """
 
     what: str
     why: str
+    is_internal: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "what", printable(self.what))

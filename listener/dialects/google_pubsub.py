@@ -44,7 +44,7 @@ def parse(delivery: Delivery) -> Parsed:
     """Never raises."""
     findings = Findings()
     try:
-        body = payload.unpacked(delivery.body, "the body")
+        body = payload.document(delivery)
         wrapped = isinstance(body, dict) and isinstance(body.get("message"), dict)
         message = body["message"] if wrapped else _from_headers(delivery)
         found = _data(message) if wrapped else body
@@ -79,6 +79,8 @@ def _take(found: dict[str, Any], message: dict[str, Any], findings: Findings) ->
         findings.ignore(what, payload.BY_DIGEST)
         return
     try:
+        if not isinstance(found.get("tag"), str | None):
+            raise Unusable('"tag" must be a text, in quotes')
         findings.push(_push(by_tag, by_digest, message))
     except Unusable as unusable:
         findings.refuse(what, str(unusable))

@@ -48,7 +48,8 @@ from listener.flow.verification import Refused, Unanswered, Verification
 log = structlog.get_logger()
 
 _ASK_SHARE = 0.6  # of the time that a sender waits, for all that its delivery asks
-_STORED_SECONDS = 8  # few senders wait longer than ten
+_ANSWER_SHARE = 0.95  # of it, for all: what is stored later is stored, but its sender is told to come again
+_STORED_SECONDS, _STORED_AT_LEAST_SECONDS = 8.0, 0.25
 _MISSED_SECONDS, _MOST_MISSED = 60.0, 1000
 _UNTAKEN_SECONDS, _MOST_UNTAKEN = 3600.0, 1000
 _TURNS = 3  # to judge a push by a history that others change meanwhile
@@ -132,7 +133,8 @@ class Intake:
             verification = Verification(
                 questions, self._state, self._overdue, asks=origin.verify, believes=origin.believes_unverified
             )
-            works = (self._take_for(key, verification, arrival, outcome) for key, outcome in outcomes.items())
+            until = arrival.received + _ANSWER_SHARE * patience_seconds
+            works = (self._take_for(key, verification, arrival, outcome, until) for key, outcome in outcomes.items())
             for bug in await together(works):
                 if bug is not None:  # it goes before "come again": it must be seen
                     raise bug
@@ -163,8 +165,9 @@ class Intake:
         verification: Verification,
         arrival: Arrival,
         outcome: _Outcome,
+        until: float,
     ) -> None:
-        """Store one stream's news, each once its registry has said enough about it."""
+        """Store one stream's news, each once its registry has said enough about it. The sender waits `until` then."""
         checks = [self._push(verification, each, arrival) for each in outcome.news]
         found = await self._sorted(key, arrival, outcome, checks)
         create = any(each.target.create for each in outcome.news)
@@ -172,14 +175,16 @@ class Intake:
             # A stream that is to be made is made even for pushes that are given up: only then is it asked for.
             if not (found or (create and outcome.unanswered and turn == 0)):
                 return
+            left = until - asyncio.get_running_loop().time()
+            seconds = min(max(left, _STORED_AT_LEAST_SECONDS), _STORED_SECONDS)
             try:
                 with self._tracer.span("store", arrival.trace, stream=key):
-                    async with asyncio.timeout(_STORED_SECONDS):
+                    async with asyncio.timeout(seconds):
                         booked = await self._bookkeeper.book(
                             key, self._change(found), cause=Cause.PUSH, arrival=arrival, create=create, attest=True
                         )
             except TimeoutError:
-                why = f"ImageStream {key} was not stored within {_STORED_SECONDS} s, and may yet be"
+                why = f"ImageStream {key} was not stored within {seconds:.1f} s, and may yet be"
                 outcome.failures.append(ClusterUnavailable(why))
                 return
             except Deferred as error:
@@ -280,7 +285,7 @@ class Intake:
         if stream := self._state.streams.get(key):
             for message in told:
                 self._recorder.record(Notice(about_stream(key, stream.uid), Reason.PUSH_REFUSED, message))
-        return [Remark(f"ImageStream {key}", why) for why in told.values()]
+        return [Remark(f"ImageStream {key}", why, is_internal=True) for why in told.values()]
 
     def _tell_unanswered(self, given_up: Sequence[tuple[StreamKey, Unanswered]]) -> list[Remark]:
         """Tell people of pushes that are acknowledged and stored nowhere; return what the sender is told."""
@@ -288,7 +293,8 @@ class Intake:
         for key, each in given_up:
             log.warning("hook.push_unanswered", stream=str(key), source=str(each.source), reason=each.message)
             why = "its registry cannot speak about it, and is asked again until it can"
-            remarks.append(Remark(f"push of {each.source} to ImageStream {key}", f"{why}: {each.message}"))
+            what = f"push of {each.source} to ImageStream {key}"
+            remarks.append(Remark(what, f"{why}: {each.message}", is_internal=True))
             if stream := self._state.streams.get(key):
                 message = f"a push of {each.source} is not stored: {why}: {each.message}"
                 self._recorder.record(Notice(about_stream(key, stream.uid), Reason.PUSH_UNANSWERED, message))

@@ -145,11 +145,11 @@ class OpenShift:
             target, stream = wanted.target, self._streams.get(wanted.target.stream)
             what = f"push of {wanted.source} to ImageStream {target.stream}"
             if stream and stream.is_held(target.tag):
-                found.ignored.append(Remark(what, f"tag {target.tag} is held; release it"))
+                found.ignored.append(Remark(what, f"tag {target.tag} is held; release it", is_internal=True))
             elif stream and not origin.is_proven and not stream.spec_tag(target.tag):
                 # OpenShift keeps a spec tag for each import that failed, and anybody can make up names.
                 why = "who proves nothing brings no new tags; set a secret in auth, or add the tag to the stream"
-                found.refused.append(Remark(what, why))
+                found.refused.append(Remark(what, why, is_internal=True))
             else:
                 by_stream[target.stream].append(wanted)
         seconds = _SHARE * patience_seconds
@@ -221,7 +221,7 @@ class OpenShift:
         if outcome.end is End.APPLIED:
             return _receipt(key, tags)
         if outcome.end is End.GONE or (outcome.end is End.REFUSED and not outcome.may_pass):
-            return Receipt(refused=(Remark(f"ImageStream {key}", outcome.message),))
+            return Receipt(refused=(Remark(f"ImageStream {key}", outcome.message, is_internal=True),))
         why = f"OpenShift cannot import into ImageStream {key} now: {outcome.message}"
         raise ClusterUnavailable(why, retry_after_seconds=outcome.retry_after_seconds)
 
@@ -271,5 +271,5 @@ def _receipt(key: StreamKey, tags: Sequence[_Tag]) -> Receipt:
         log.info("hook.not_imported", stream=str(key), tag=name, reason=answer.reason, message=message)
         if answer.reason not in _FINAL:
             raise ClusterUnavailable(f"OpenShift cannot import tag {name} of ImageStream {key} now: {message}")
-        refused.append(Remark(f"tag {name} of ImageStream {key}", message))
+        refused.append(Remark(f"tag {name} of ImageStream {key}", message, is_internal=True))
     return Receipt(tuple(moved), tuple(unchanged), (), tuple(refused))

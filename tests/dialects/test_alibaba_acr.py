@@ -62,7 +62,7 @@ def test_what_is_not_for_us_is_ignored(body: object) -> None:
     ("body", "why"),
     [
         pytest.param(trigger(tag="", digest=""), "tag is missing", id="a push of nothing"),
-        pytest.param(trigger(tag=7), "tag is missing", id="tag is a number"),
+        pytest.param(trigger(tag=7), "a tag must be a text", id="tag is a number"),
         pytest.param(trigger({"repo_full_name": "", "name": ""}), "repository is missing", id="no name"),
         pytest.param(trigger({"repo_full_name": "a:b"}), "no repository name", id="no name's grammar"),
         pytest.param(trigger(digest="md5:1"), "digest is none", id="another digest"),

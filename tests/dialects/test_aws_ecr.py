@@ -67,6 +67,7 @@ def parse(body: object) -> Parsed:
         pytest.param(
             transformed({"registryId": None, "repositoryName": ""}), {}, id="transformed, named by the source"
         ),
+        pytest.param(transformed({"registryId": 7}), {}, id="transformed, the account by the source alone"),
         pytest.param(event({"manifest-media-type": INDEX}), {"media_type": INDEX}, id="media type"),
         pytest.param(event({"artifact-media-type": "application/x"}), {}, id="the configuration's type does not count"),
         pytest.param(event({"image-digest": ""}), {"digest": None}, id="no digest"),
@@ -116,12 +117,17 @@ def test_what_is_not_for_us_is_ignored(found: dict[str, Any], why: str) -> None:
     [
         pytest.param(event(account=None), "account or the region", id="no account"),
         pytest.param(event(region=""), "account or the region", id="no region"),
-        pytest.param(event(account="a/b"), "account or the region", id="an account with a path"),
+        pytest.param(event(account=123456789012), "the account must be a text", id="account is a number"),
+        pytest.param(event(region=["eu-west-1"]), "the region must be a text", id="region is a list"),
+        pytest.param(event(account="a/b"), "make no host of a registry", id="an account with a path"),
         pytest.param(event({"repository-name": None}), "repository is missing", id="no repository"),
-        pytest.param(event({"image-tag": 7}), "tag is missing", id="tag is a number"),
+        pytest.param(event({"image-tag": 7}), "a tag must be a text", id="tag is a number"),
         pytest.param(event({"image-digest": "sha256:short"}), "digest is none", id="short digest"),
         pytest.param(transformed(source="x"), "account or the region", id="transformed, no region"),
-        pytest.param(transformed({"imageTag": 7}), "tag is missing", id="transformed, tag is a number"),
+        pytest.param(
+            transformed({"registryId": 7}, source="x"), "the account must be a text", id="transformed, account a number"
+        ),
+        pytest.param(transformed({"imageTag": 7}), "a tag must be a text", id="transformed, tag is a number"),
         pytest.param(7, '"detail-type"', id="a number"),
         pytest.param({}, '"detail-type"', id="empty"),
     ],

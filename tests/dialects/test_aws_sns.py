@@ -65,7 +65,7 @@ def test_a_push(body: object, headers: dict[str, str]) -> None:
         pytest.param(message(Message="deployed"), {}, id="a text"),
         pytest.param(message(Message=None), {}, id="nothing"),
         pytest.param(message(Message='{"a": 1}'), {}, id="another object"),
-        pytest.param(message(Message="[" * 100_000), {}, id="deep nesting inside"),
+        pytest.param(message(Message="[" * 10_000), {}, id="deep nesting inside"),
         pytest.param(message(Message=json.dumps(EVENT | {"detail-type": "ECR Image Scan"})), {}, id="a scan"),
         pytest.param(b"deployed", RAW, id="raw text"),
         pytest.param(b"\xff\xfe\xfd", RAW, id="raw bytes"),

@@ -96,7 +96,7 @@ def test_what_is_no_event_in_a_batch_is_refused_alone() -> None:
         pytest.param(7, {}, 'no "specversion" and "type"', id="a number"),
         pytest.param(b"x", {}, "no JSON", id="no JSON"),
         pytest.param(b"x", HEADERS, "no JSON", id="data is no JSON"),
-        pytest.param(b"[" * 100_000, HEADERS, "nested too deeply", id="deep data"),
+        pytest.param(b"[" * 10_000, HEADERS, "nested too deeply", id="deep data"),
         pytest.param([7] * 10_001, {}, "at most 10000", id="a batch without end"),
     ],
 )
@@ -120,7 +120,7 @@ def test_data_within_data_may_not_be_deeper_than_a_body() -> None:
         pytest.param({}, HEADERS, ("dev.example.pushed",), id="binary"),
         pytest.param({"type": "x"}, {}, (), id="no version"),
         pytest.param(b"\xff", {}, (), id="no JSON"),
-        pytest.param(b"[" * 100_000, {}, (), id="deep"),
+        pytest.param(b"[" * 10_000, {}, (), id="deep"),
     ],
 )
 def test_types_are_told_without_raising(body: object, headers: dict[str, str], types: tuple[str, ...]) -> None:

@@ -94,7 +94,7 @@ def test_an_empty_envelope_is_legal(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        pytest.param(b"", "no JSON", id="empty"),
+        pytest.param(b"", "is empty", id="empty"),
         pytest.param(b"events=1", "no JSON", id="a form"),
         pytest.param(b'{"events": [', "no JSON", id="cut off"),
         pytest.param(b"\xff\xfe\xfd", "no JSON", id="no UTF"),
@@ -104,8 +104,8 @@ def test_an_empty_envelope_is_legal(body: bytes) -> None:
         pytest.param(b'{"events": {}}', "must be a list", id="events is an object"),
         pytest.param(b'{"events": "x"}', "must be a list", id="events is a text"),
         pytest.param(b'{"events": 0}', "must be a list", id="events is a number"),
-        pytest.param(b'{"events":' + b"[" * 100_000, "nested too deeply", id="lists in lists"),
-        pytest.param(b'{"events":' + b'{"a":' * 100_000, "nested too deeply", id="objects in objects"),
+        pytest.param(b'{"events":' + b"[" * 10_000, "nested too deeply", id="lists in lists"),
+        pytest.param(b'{"events":' + b'{"a":' * 10_000, "nested too deeply", id="objects in objects"),
         pytest.param(b'{"events": [' + b"9" * 5_000 + b"]}", "no JSON", id="a number too long for Python"),
         pytest.param(b'{"events": [' + b",".join([b"0"] * 10_001) + b"]}", "at most 10000", id="too many events"),
     ],
@@ -207,7 +207,7 @@ def test_what_is_not_for_us_is_ignored(event: dict[str, Any], what: str, why: st
         pytest.param(push(target__repository="a/../b"), "no repository name: a/../b", id="path traversal"),
         pytest.param(push(target__repository="a:b"), "no repository name", id="repository with a tag"),
         pytest.param(push(target__repository="a" * 5_000), "no repository name", id="endless repository"),
-        pytest.param(push(target__tag=7), "the tag is missing", id="tag is a number"),
+        pytest.param(push(target__tag=7), "a tag must be a text", id="tag is a number"),
         pytest.param(push(target__tag=DIGEST), "no tag: ", id="tag is a digest"),
         pytest.param(push(target__tag="a/b"), "no tag: ", id="tag with a slash"),
         pytest.param(push(target__tag="v1\n"), "no tag: ", id="tag with a line end"),
@@ -248,7 +248,7 @@ def test_the_same_digest_under_several_tags_is_several_pushes_in_order() -> None
         pytest.param("application/json", b"{}", False, id="an empty envelope could be anybody's"),
         pytest.param("application/json", b'{"push_data": {}}', False, id="another product"),
         pytest.param("application/json", b"[]", False, id="list"),
-        pytest.param("application/json", b"[" * 100_000, False, id="deep nesting"),
+        pytest.param("application/json", b"[" * 10_000, False, id="deep nesting"),
         pytest.param(None, b"\xff", False, id="no JSON"),
     ],
 )

@@ -66,7 +66,7 @@ def test_a_signature_is_ignored() -> None:
     [
         pytest.param({"push_data.tag": ""}, "the tag is missing", id="empty tag"),
         pytest.param({"push_data.tag": GONE}, "the tag is missing", id="no tag"),
-        pytest.param({"push_data.tag": ["v1"]}, "the tag is missing", id="tag is a list"),
+        pytest.param({"push_data.tag": ["v1"]}, "a tag must be a text", id="tag is a list"),
         pytest.param({"push_data.tag": "a b"}, "no tag: a b", id="no tag by the grammar"),
         pytest.param({"repository": GONE}, "the repository is missing", id="no repository"),
         pytest.param({"repository.repo_name": GONE, "repository.name": ""}, "the repository is missing", id="half"),

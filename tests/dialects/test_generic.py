@@ -144,7 +144,7 @@ def test_a_mistake_is_told_and_refused_alone(entry: object, what: str, why: str)
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        pytest.param(b"", "no JSON", id="empty"),
+        pytest.param(b"", "is empty", id="empty"),
         pytest.param(b"{'repository': 'team/web'}", "no JSON", id="single quotes"),
         pytest.param(b"repository=team/web&tag=v1", "no JSON", id="form"),
         pytest.param(b'"team/web:v1"', "neither", id="a text"),

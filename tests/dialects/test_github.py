@@ -194,7 +194,7 @@ def test_other_events_of_the_same_hook_are_ignored(event: str) -> None:
         pytest.param(
             {"package.package_version.package_url": "ghcr.io/a/../b:v1"}, "no repository name", id="path traversal"
         ),
-        pytest.param({"package.package_version.container_metadata.tag.name": 7}, "the tag is missing", id="a number"),
+        pytest.param({"package.package_version.container_metadata.tag.name": 7}, "a tag must be a text", id="a number"),
         pytest.param({"package.package_version.container_metadata.tag.name": "a/b"}, "no tag", id="tag with a slash"),
         pytest.param(
             {

@@ -173,7 +173,7 @@ def test_what_no_workload_can_follow_is_ignored(tag: object, why: str) -> None:
         pytest.param({"event_data": "x"}, '"resources" are missing', id="data of another type"),
         pytest.param({"event_data.repository": GONE}, "the repository is missing", id="no repository"),
         pytest.param({"event_data.repository.repo_full_name": "../x"}, "no repository name", id="path traversal"),
-        pytest.param({"event_data.resources.0.tag": 7}, "the tag is missing", id="tag is a number"),
+        pytest.param({"event_data.resources.0.tag": 7}, "a tag must be a text", id="tag is a number"),
         pytest.param({"event_data.resources.0.tag": "sha256:short"}, "no tag", id="no digest either"),
         pytest.param({"event_data.resources.0.digest": "sha256:short"}, "the digest is none", id="short digest"),
     ],

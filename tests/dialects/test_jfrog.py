@@ -87,7 +87,7 @@ def test_what_is_not_for_us_is_ignored(changes: dict[str, object], why: str) -> 
         pytest.param({"data": GONE}, "the repository is missing", id="no data"),
         pytest.param({"data.repo_key": GONE}, "the repository is missing", id="half a name"),
         pytest.param({"data.tag": ""}, "the tag is missing", id="empty tag"),
-        pytest.param({"data.tag": 1}, "the tag is missing", id="tag is a number"),
+        pytest.param({"data.tag": 1}, "a tag must be a text", id="tag is a number"),
         pytest.param({"data.image_name": "a b"}, "no repository name", id="no name by the grammar"),
         pytest.param({"data.sha256": "a" * 63}, "the digest is none", id="short checksum"),
         pytest.param({"data.sha256": "A" * 64}, "the digest is none", id="checksum in capitals"),

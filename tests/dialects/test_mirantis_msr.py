@@ -100,6 +100,7 @@ def test_a_signature_is_ignored() -> None:
         pytest.param({"contents": GONE}, "the repository is missing", id="no contents"),
         pytest.param({"contents.namespace": GONE}, "the repository is missing", id="half a name"),
         pytest.param({"contents.tag": GONE}, "the tag is missing", id="no tag"),
+        pytest.param({"contents.tag": 7}, "a tag must be a text", id="tag is a number"),
         pytest.param({"contents.tag": DIGEST}, "no tag", id="tag is a digest"),
         pytest.param({"contents.digest": "a" * 64}, "the digest is none", id="bare digest"),
         pytest.param({"contents.repository": "a:b"}, "no repository name", id="no name by the grammar"),

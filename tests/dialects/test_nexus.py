@@ -96,7 +96,7 @@ def test_other_webhooks_are_ignored(kind: str) -> None:
             COMPONENT, {"component.name": GONE, "repositoryName": GONE}, "repository is missing", id="no name"
         ),
         pytest.param(COMPONENT, {"component.version": GONE}, "the tag is missing", id="no version"),
-        pytest.param(COMPONENT, {"component.version": 1.0}, "the tag is missing", id="version is a number"),
+        pytest.param(COMPONENT, {"component.version": 1.0}, "a tag must be a text", id="version is a number"),
         pytest.param(COMPONENT, {"component.name": "team//web"}, "no repository name", id="no name by the grammar"),
         pytest.param(ASSET, {"asset.name": "/v2/../manifests/v1"}, "no repository name", id="path traversal"),
     ],

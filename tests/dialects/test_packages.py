@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from listener.core.authentication import admits, complaint, credentials
 from listener.core.events import Delivery, Parsed, PushEvent
-from listener.dialects import packages
+from listener.dialects import DIALECTS, packages
 from listener.errors import MalformedDelivery
 
 DIGEST = "sha256:" + "a" * 64
@@ -73,6 +74,19 @@ def test_a_push(body: object, headers: dict[str, str], becomes: dict[str, Any]) 
     assert parse(body, headers) == Parsed((PushEvent(**wanted),))
 
 
+@pytest.mark.parametrize("name", ["gitea", "forgejo"])
+def test_of_a_form_the_json_inside_is_signed_which_proves_nothing_and_is_told(name: str) -> None:
+    signature = DIALECTS[name].signature
+    assert signature is not None
+    inside = json.dumps(event()).encode()
+    headers, _ = credentials(signature, b"s", inside)
+    headers = {**headers, "content-type": "application/x-www-form-urlencoded"}
+    sent = Delivery(headers, {}, urlencode({"payload": inside}).encode())
+    assert not admits(signature, [b"s"], sent)
+    assert "set the content type to JSON" in complaint(signature, sent)
+    assert admits(signature, [b"s"], sent._replace(body=inside))
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "why"),
     [
@@ -99,6 +113,7 @@ def test_what_is_not_for_us_is_ignored(body: object, headers: dict[str, str], wh
         pytest.param(event(name=""), "repository is missing", id="no name"),
         pytest.param(event(name="../b"), "no repository name", id="path traversal"),
         pytest.param(event(version=None), "the tag is missing", id="no version"),
+        pytest.param(event(version=1.0), "a tag must be a text", id="version is a number"),
         pytest.param(event(version="a/b"), "no tag", id="version with a slash"),
     ],
 )

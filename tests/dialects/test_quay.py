@@ -49,7 +49,11 @@ def test_every_tag_counts(tags: object) -> None:
 def test_a_bad_tag_is_refused_alone() -> None:
     parsed = parse({"updated_tags": ["v1", "a/b", 7, None, SIGNATURE_TAG, "v2"]})
     assert [found.tag for found in parsed.pushes] == ["v1", "v2"]
-    assert [remark.why for remark in parsed.refused] == ["no tag: a/b", "the tag is missing", "the tag is missing"]
+    assert [remark.why for remark in parsed.refused] == [
+        "no tag: a/b",
+        "a tag must be a text, in quotes",
+        "the tag is missing",
+    ]
     assert len(parsed.ignored) == 1
 
 

@@ -132,7 +132,7 @@ def test_what_no_workload_can_follow_is_ignored(changes: dict[str, object], why:
         pytest.param({"digest": "sha256:short"}, "the digest is none", id="short digest"),
         pytest.param({"name": GONE}, "the repository is missing", id="no name"),
         pytest.param({"name": "/team"}, "no repository name", id="no name by the grammar"),
-        pytest.param({"reference": 7}, "the tag is missing", id="reference is a number"),
+        pytest.param({"reference": 7}, "a tag must be a text", id="reference is a number"),
         pytest.param({"reference": "a/b"}, "no tag", id="no tag by the grammar"),
     ],
 )

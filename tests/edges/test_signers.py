@@ -690,14 +690,14 @@ GOOD: Final = signed(NOTIFICATION)
         pytest.param({**GOOD, "SignatureVersion": "2"}, "signature is wrong", id="another version"),
         pytest.param(signed(NOTIFICATION, rsa_key("theirs")), "signature is wrong", id="somebody else's key"),
         pytest.param({**CONFIRMATION, "Signature": GOOD["Signature"]}, "signature is wrong", id="another type"),
-        pytest.param({**GOOD, "Message": "\ud800"}, "signature is wrong", id="half a character"),
+        pytest.param({**GOOD, "Message": "\ud800"}, "no JSON object", id="half a character"),
         pytest.param(signed({**NOTIFICATION, "TopicArn": TOPIC + "2"}), "no topic", id="another topic"),
         pytest.param({**GOOD, "TopicArn": TOPIC_CHINA}, "no topic", id="a topic elsewhere"),
         pytest.param({**GOOD, "TopicArn": None}, "no topic", id="no topic"),
         pytest.param({**GOOD, "SignatureVersion": "3"}, "neither 1 nor 2", id="an unknown version"),
-        pytest.param({**GOOD, "SignatureVersion": 1}, "neither 1 nor 2", id="a number for the version"),
+        pytest.param({**GOOD, "SignatureVersion": 1}, "no JSON object", id="a number for the version"),
         pytest.param({**GOOD, "Type": "notification"}, "its Type", id="an unknown type"),
-        pytest.param({**GOOD, "MessageId": 5}, "lacks MessageId", id="a number for the id"),
+        pytest.param({**GOOD, "MessageId": 5}, "no JSON object", id="a number for the id"),
         pytest.param({**GOOD, "Signature": ""}, "no Signature", id="an empty signature"),
         pytest.param({**GOOD, "Signature": "é!"}, "no Signature", id="no base64"),
         pytest.param({**GOOD, "Signature": None}, "no Signature", id="no signature"),
@@ -715,6 +715,13 @@ async def test_what_sns_did_not_sign_is_refused(
 async def test_what_is_no_message_is_refused(stage: Stage, fetch: Fetching, body: bytes) -> None:
     assert "no JSON object" in await refused(sns(fetch), Delivery({}, {}, body))
     assert stage.asked == []
+
+
+async def test_a_forged_megabyte_costs_little_before_its_signature_is_looked_for(fetch: Fetching) -> None:
+    body = json.dumps({**GOOD, "TopicArn": TOPIC + "2"}).encode()[:-1] + b', "x": [' + b"[]," * 340_000 + b"[]]}"
+    began = time.process_time()
+    assert "no topic" in await refused(sns(fetch), Delivery({}, {}, body))
+    assert time.process_time() - began < 0.1
 
 
 async def test_raw_delivery_is_refused_and_told_how_to_switch_it_off(stage: Stage, fetch: Fetching) -> None:

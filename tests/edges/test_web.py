@@ -47,10 +47,41 @@ async def test_a_delivery_reaches_the_handler_and_its_answer_says_what_became_of
     assert team.meter.labels == [("team", "refused")]
 
 
-async def test_an_open_door_tells_strangers_no_more_than_they_said() -> None:
-    async with door() as team:
-        _, body, _ = await team.post()
-    assert body["moved"] == [{"tag": "latest"}]
+INTERNAL = Remark("ImageStream shop/web", "namespace shop needs a pull secret", is_internal=True)
+INWARD = [{"what": "ImageStream shop/web", "why": "namespace shop needs a pull secret"}]
+OUTWARD = [{"what": "a push", "why": "not taken; our log says why"}]
+
+
+@pytest.mark.parametrize("scheme", [None, authentication.Bearer()], ids=["open", "proven"])
+async def test_an_open_door_tells_strangers_no_more_than_they_said(scheme: authentication.Scheme | None) -> None:
+    said = Remark("push of shop/web:v1", "no tag: v 1")
+
+    async def take(_parsed: Parsed, _arrival: Arrival) -> Receipt:
+        return Receipt((MOVED,), (MOVED,), (INTERNAL,), (INTERNAL, said), (INTERNAL,))
+
+    with capture_logs() as logs:
+        async with door(take, scheme=scheme) as team:
+            _, body, _ = await team.post(headers={**JSON, **BEARER})
+    tag = {"tag": "latest"} | ({"namespace": "shop", "stream": "web", "digest": DIGEST} if scheme else {})
+    assert (body["moved"], body["unchanged"]) == ([tag], [tag])
+    told = INWARD if scheme else OUTWARD
+    assert (body["ignored"], body["unanswered"]) == (told, told)
+    assert body["refused"] == [*told, {"what": "push of shop/web:v1", "why": "no tag: v 1"}]
+    assert "needs a pull secret" in repr(logs)
+
+
+@pytest.mark.parametrize("scheme", [None, authentication.Bearer()], ids=["open", "proven"])
+async def test_nor_why_it_shall_come_again(scheme: authentication.Scheme | None) -> None:
+    async def take(_parsed: Parsed, _arrival: Arrival) -> Receipt:
+        raise ClusterUnavailable("ImageStream shop/web was not stored")
+
+    with capture_logs() as logs:
+        async with door(take, scheme=scheme) as team:
+            status, body, _ = await team.post(headers={**JSON, **BEARER})
+    assert status == 503
+    why = "ImageStream shop/web was not stored" if scheme else "our log says why"
+    assert body["error"].endswith(why)
+    assert "shop/web was not stored" in repr(logs)
 
 
 @pytest.mark.parametrize(
@@ -213,9 +244,9 @@ async def test_a_body_of_just_the_limit_is_read() -> None:
     ("body", "dialect", "reason"),
     [
         pytest.param(b'{"events": [', "distribution", "no JSON", id="broken JSON"),
-        pytest.param(b"", "distribution", "no JSON", id="empty"),
+        pytest.param(b"", "distribution", "is empty", id="empty"),
         pytest.param(b"\xff\xfe\x00", "distribution", "no JSON", id="no text"),
-        pytest.param(b"[" * 100_000, "distribution", "nested", id="deep"),
+        pytest.param(b"[" * 10_000, "distribution", "nested", id="deep"),
         pytest.param(b"[]", "distribution", "no object", id="a list"),
         pytest.param(b'{"events": 1}', "distribution", "events", id="no list of events"),
         pytest.param(b'{"hello": "world"}', None, "distribution", id="no dialect we know"),

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import hmac
 import json
+import time
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Mapping
@@ -298,7 +299,8 @@ async def test_one_hook_has_only_so_many_deliveries_under_way_and_the_others_pas
         await go_on.wait()
         return Receipt()
 
-    async with door(take, scheme=authentication.Bearer(), limits=Limits(deliveries=3, deliveries_per_hook=2)) as team:
+    limits = Limits(deliveries=3, deliveries_per_hook=2, deliveries_reserved=1)
+    async with door(take, scheme=authentication.Bearer(), limits=limits) as team:
         first = [asyncio.create_task(team.post(headers=RIGHT)) for _ in range(2)]
         for _ in first:
             await entered.acquire()
@@ -311,6 +313,55 @@ async def test_one_hook_has_only_so_many_deliveries_under_way_and_the_others_pas
         go_on.set()
         assert [(await done)[0] for done in (*first, other)] == [200] * 3
         assert (await team.post(headers=RIGHT))[0] == 200
+
+
+async def test_each_hook_has_some_places_whatever_those_of_others_take() -> None:
+    """A registry that does not answer keeps the deliveries of its hook waiting, and a stranger may send many."""
+    go_on, entered = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def take(_parsed: Parsed, _arrival: Arrival) -> Receipt:
+        entered.release()
+        await go_on.wait()
+        return Receipt()
+
+    async with door(take, limits=Limits(deliveries=3, deliveries_per_hook=3, deliveries_reserved=2)) as team:
+        under_way = [asyncio.create_task(team.post()) for _ in range(3)]
+        for _ in under_way:
+            await entered.acquire()
+        under_way += [asyncio.create_task(team.post(name="other")) for _ in range(2)]
+        async with asyncio.timeout(5):
+            for _ in range(2):
+                await entered.acquire()
+        assert (await team.post())[0] == 429
+        assert (await team.post(name="other"))[0] == 429
+        go_on.set()
+        assert [(await done)[0] for done in under_way] == [200] * 5
+
+
+MANY_LISTS = b'{"repository": "a/b", "x": [' + b"[]," * 340_000 + b"[]]}"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (MANY_LISTS, JSON),
+        (gzip.compress(MANY_LISTS), {**JSON, "Content-Encoding": "gzip"}),
+        (MANY_LISTS[:-2] + b",NaN]}", JSON),
+        (b'{"repository": "a/b", "x": [' + b"0," * 500_000 + b"0]}", JSON),
+        (b'{"repository": "a/b", "x": {' + b",".join(b'"%d":0' % n for n in range(80_000)) + b"}}", JSON),
+    ],
+    ids=["lists", "compressed lists", "lists and no number", "numbers", "members"],
+)
+@pytest.mark.parametrize("dialect", [None, "quay", "harbor"])
+async def test_a_strangers_megabyte_is_read_once_and_does_not_hold_up_the_rest(
+    body: bytes, headers: Mapping[str, str], dialect: str | None
+) -> None:
+    """Each of a dozen dialects that looked for itself made it six seconds, in which nothing else was answered."""
+    async with door(dialect=dialect) as team:
+        await team.post()
+        began = time.process_time()
+        await team.post(body, headers=headers)
+        assert time.process_time() - began < 0.5
 
 
 async def test_a_large_body_is_read_of_who_proved_itself_before_it() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -24,6 +25,19 @@ async def _garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, h
     body = b"[" * 100_000
     while True:
         writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        if not await reader.read(4096):
+            return
+
+
+async def _work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
+    """As much work as a megabyte can make, in what is no push and so is never refused where anybody may come in."""
+    beginning = b'{"message": {}, "subscription": "", "x": ['
+    lists = gzip.compress(beginning + b"[]," * 340_000 + b"0]}")
+    numbers = beginning + b"0," * 500_000 + b"NaN]}"
+    while True:
+        writer.write(head + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(lists) + lists)
+        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(numbers) + numbers)
         await writer.drain()
         if not await reader.read(4096):
             return
@@ -62,6 +76,7 @@ async def _names(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _he
 _ATTACKS: tuple[tuple[_Attack, int], ...] = (
     (_wrong_signatures, 8),
     (_garbage, 4),
+    (_work, 4),
     (_huge_bodies, 4),
     (_slow_bodies, 40),
     (_slow_heads, 20),

@@ -31,13 +31,12 @@ from listener.core import events
 from listener.core.events import LARGEST_BODY, LARGEST_PROVEN_BODY, Delivery, Parsed, Remark
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.core.spans import NO_TRACER, Tracer
-from listener.dialects import Dialect
+from listener.dialects import Dialect, payload
 from listener.edges.listening import Bounds, Connections
 from listener.edges.web import bodies
 from listener.edges.web.limits import Limits, Network, Places, QuietLog, RefusalLog, Refused, Sources
 from listener.errors import (
     BadInput,
-    ClusterUnavailable,
     Deferred,
     Limited,
     MalformedDelivery,
@@ -56,6 +55,7 @@ JSON: Final = "application/json"
 _PATH = "/hooks/"
 _PROCESS: Final = uuid.uuid4().hex[:20]  # and a number make a delivery's id, which is nothing to be guessed
 _ORIGIN = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
+_NOT_STORED: Final = "not stored, deliver again"
 _NO_PLACE: Final = contextlib.nullcontext()
 _encode = msgspec.json.Encoder().encode
 
@@ -127,7 +127,9 @@ class Hooks:
         self._clock = clock = asyncio.get_running_loop().time
         self._sources = Sources(proxies)
         self._refused = Refused(limits, clock)
-        deliveries = Places("deliveries", limits.deliveries, limits.deliveries_per_hook)
+        deliveries = Places(
+            "deliveries", limits.deliveries, limits.deliveries_per_hook, reserved=limits.deliveries_reserved
+        )
         self._deliveries = {hook.name: deliveries.place(hook.name) for hook in hooks.values()}
         self._large = Places(f"bodies of more than {LARGEST_BODY} bytes", limits.large_bodies).place()
         # Each hook has its own: who holds those of one keeps nobody from another.
@@ -182,7 +184,7 @@ class Hooks:
     async def _outcome(self, visit: _Visit) -> _Answer:
         try:
             if self._closed:
-                raise ClusterUnavailable("shutting down; deliver again")
+                return self._defer(visit, 503, "unavailable", f"{_NOT_STORED}: shutting down")
             return await self._visited(visit)
         except BadInput as error:
             return self._refuse(visit, error)
@@ -190,8 +192,9 @@ class Hooks:
             return self._defer(visit, 429, "limited", str(error), error.retry_after_seconds)
         except Deferred as error:
             self._charge(visit, is_unsigned=isinstance(error, SignerUnavailable) and not visit.is_proven)
-            reason = f"not stored, deliver again: {error}"
-            return self._defer(visit, 503, "unavailable", reason, error.retry_after_seconds)
+            shown = f"{_NOT_STORED}; our log says why" if visit.hook and visit.hook.is_open else ""
+            reason = f"{_NOT_STORED}: {error}"
+            return self._defer(visit, 503, "unavailable", reason, error.retry_after_seconds, shown=shown)
         except Exception:
             log.exception("hook.bug")
             return _error(500, "an error of ours; it is in our log under this delivery", visit), "error"
@@ -217,9 +220,12 @@ class Hooks:
         if visit.hook and (visit.hook.is_open or is_unsigned):
             self._refused.spend(self._source(visit), visit.label)
 
-    def _defer(self, visit: _Visit, status: int, outcome: str, reason: str, seconds: float | None) -> _Answer:
+    def _defer(
+        self, visit: _Visit, status: int, outcome: str, reason: str, seconds: float | None = None, *, shown: str = ""
+    ) -> _Answer:
+        """`shown` is what the sender is told instead of the reason, which may name what is in the cluster."""
         self._log.note("hook.deferred", self._source(visit), visit.label, outcome, status=status, reason=reason)
-        response = _error(status, reason, visit)
+        response = _error(status, shown or reason, visit)
         response.headers["Retry-After"] = str(max(1, round(seconds or _RETRY_AFTER_SECONDS)))
         return response, outcome
 
@@ -312,14 +318,14 @@ class Hooks:
         is_news = outcome != "unchanged" and (parsed.pushes or outcome != "ignored")
         if is_news or self._quiet.has_room(visit.label, outcome):
             self._log_answered(visit, receipt, outcome)
-        answer = parsed.reply or _report(receipt, visit.arrival, _tag_only if hook.is_open else _tag)
+        answer = parsed.reply or _report(receipt, visit.arrival, is_open=hook.is_open)
         return web.Response(body=_encode(answer), content_type=JSON), outcome
 
     def _parsed(self, hook: Hook, delivery: Delivery) -> tuple[Dialect, Parsed]:
         if hook.dialect is None:
             dialect = dialects.detect(delivery)
             if dialect is None:
-                raise MalformedDelivery(_unrecognised(delivery.body))
+                raise MalformedDelivery(_unrecognised(delivery))
             return dialect, dialect.parse(delivery)
         try:
             parsed = hook.dialect.parse(delivery)
@@ -417,18 +423,20 @@ def _looks_like(hook: Hook, other: Dialect) -> str:
     return f"this looks like {other.name}; registry {hook.name!r} is set to {own}"
 
 
-def _unrecognised(body: bytes) -> str:
+def _unrecognised(delivery: Delivery) -> str:
     try:
-        msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return f"the body is no JSON: {error}"
-    except RecursionError:
-        return "the body is nested too deeply"
+        payload.document(delivery)
+    except payload.Unusable as unusable:
+        return str(unusable)
     known = ", ".join(dialects.DIALECTS)
     return f"the body is written in no dialect we know ({known}); if it is one of them, set the registry's `dialect`"
 
 
-def _report(receipt: Receipt, arrival: Arrival, tag: Callable[[Moved], Mapping[str, str]]) -> Mapping[str, object]:
+def _report(receipt: Receipt, arrival: Arrival, *, is_open: bool) -> Mapping[str, object]:
+    """Strangers need not learn what follows a repository, nor what is in it."""
+    tag = _tag_only if is_open else _tag
+    if is_open:
+        receipt = Receipt(receipt.moved, receipt.unchanged, *map(_outward, receipt[2:]))
     return {
         "delivery": arrival.delivery_id,
         "outcome": receipt.outcome,
@@ -459,8 +467,11 @@ def _tag(moved: Moved) -> Mapping[str, str]:
 
 
 def _tag_only(moved: Moved) -> Mapping[str, str]:
-    """For strangers, who need not learn what follows a repository, nor what is in it."""
     return {"tag": moved.tag}
+
+
+def _outward(found: Sequence[Remark]) -> tuple[Remark, ...]:
+    return tuple(Remark("a push", "not taken; our log says why") if remark.is_internal else remark for remark in found)
 
 
 def _error(status: int, message: str, visit: _Visit) -> web.Response:

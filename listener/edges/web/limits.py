@@ -35,15 +35,16 @@ _BUSY_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one process takes. With all places taken and bodies at their limit that is some 270 MiB, and 32 MiB for each
-    hook whose bodies must be read to learn whose they are."""
+    """What one process takes. With all places taken and bodies at their limit that is some 270 MiB, and for each hook
+    10 MiB more, and 32 MiB where bodies must be read to learn whose they are."""
 
     refused_burst: int = 100
     refused_per_second: float = 10
     """Requests of one source that one hook refuses, before it answers 429 instead."""
     deliveries: int = 250
     deliveries_per_hook: int = 150
-    """Deliveries under way. One registry's leave room for the others'."""
+    deliveries_reserved: int = 10
+    """Deliveries under way: so many of a hook whatever those of others take, whose registries may not answer."""
     large_bodies: int = 2
     """Bodies of those who proved themselves that are larger than anybody's may be."""
     readers_per_hook: int = 32
@@ -137,11 +138,15 @@ class Refused:
 
 
 class Places:
-    """Who is inside: so many in all, at one hook, and of one source at one hook. Empty places are not kept."""
+    """Who is inside: so many in all, at one hook, and of one source at one hook. Empty places are not kept.
 
-    def __init__(self, what: str, *most: int) -> None:
+    So many as are `reserved` come in at each hook whatever is taken in all.
+    """
+
+    def __init__(self, what: str, *most: int, reserved: int = 0) -> None:
         self._what = what
         self._most = most
+        self._reserved = reserved
         self._taken: dict[tuple[str, ...], int] = {}  # no Counter, whose zeros and deletions cost more than all this
 
     def place(self, *names: str) -> _Place:
@@ -153,7 +158,7 @@ class Places:
 
     def enter(self, keys: Sequence[tuple[str, ...]]) -> None:
         for key, most in zip(keys, self._most, strict=True):
-            if self._taken.get(key, 0) >= most:
+            if self._taken.get(key, 0) >= most and (key or self._taken.get(keys[-1], 0) >= self._reserved):
                 where = ("in all", "at this hook", "from your address at this hook")[len(key)]
                 reason = f"{most} {self._what} are under way {where} already; come again"
                 raise Limited(reason, retry_after_seconds=_BUSY_SECONDS)
