@@ -24,7 +24,6 @@ from listener.core.events import Parsed
 from listener.core.hosts import HostPolicy
 from listener.core.kinds import Kind
 from listener.core.manifests import Platform
-from listener.core.origins import Origin
 from listener.core.polling import Bounds
 from listener.core.receipts import Arrival, Receipt
 from listener.core.spans import NO_TRACER
@@ -370,16 +369,7 @@ class Service:
                 " nobody knows what was pushed; set verify: true"
             )
         gate, confirm = self._gates.gate(registry, f"{where}.auth")
-        origin = Origin(
-            registry.name,
-            registry.host,
-            frozenset(name for name in (*registry.aliases, registry.public_host) if name),
-            registry.integrated,
-            registry.verify,
-            believes_unverified=registry.when_unreachable == "believe",
-            is_proven=not registry.auth.none,
-        )
-
+        origin = registry.origin()
         stepped_back = OpenShift(self._cluster, self._state.streams, self._metrics, self._turns, tracer=self._tracer)
 
         async def take(parsed: Parsed, arrival: Arrival, seconds: float) -> Receipt:

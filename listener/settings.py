@@ -19,6 +19,8 @@ import yaml
 from listener.core import authentication
 from listener.core.imports import interval_seconds
 from listener.core.kinds import KINDS, Kind, custom
+from listener.core.origins import Origin
+from listener.core.references import canonical_registry
 from listener.core.renewal import canonical_host
 from listener.errors import SettingsError
 
@@ -176,7 +178,7 @@ class Registry(_Section, frozen=True, kw_only=True):
     name: Name
     """Its hook is POST /hooks/NAME."""
     host: Host
-    """As it stands in pull specs, with the port if there is one."""
+    """As it stands in pull specs, with the port if there is one. Docker Hub's names are one, docker.io."""
     aliases: tuple[Host, ...] = ()
     """What it may call itself in its events (an internal name, another port). Other hosts are refused."""
     dialect: str = "auto"
@@ -201,6 +203,18 @@ class Registry(_Section, frozen=True, kw_only=True):
     """Whether we may speak plain http to it, and skip the check of its certificate."""
     ca_file: str | None = None
     """The certificates to check its own with, instead of the system's. Read again when it changes."""
+
+    def origin(self) -> Origin:
+        """What its hook takes, and believes."""
+        return Origin(
+            self.name,
+            self.host,
+            frozenset(name for name in (*self.aliases, self.public_host) if name),
+            self.integrated,
+            self.verify,
+            believes_unverified=self.when_unreachable == "believe",
+            is_proven=not self.auth.none,
+        )
 
 
 class PerHost(_Section, frozen=True, kw_only=True):
@@ -350,7 +364,10 @@ def parse(found: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     except msgspec.ValidationError as error:
         raise SettingsError(_readable(str(error))) from error
     _check(settings)
-    return settings
+    named = tuple(
+        msgspec.structs.replace(registry, host=canonical_registry(registry.host)) for registry in settings.registries
+    )
+    return msgspec.structs.replace(settings, registries=named)
 
 
 def _overridable(section: type[_Section], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, str]]:

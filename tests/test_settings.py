@@ -12,6 +12,7 @@ import pytest
 from listener import settings
 from listener.core.authentication import Basic, Bearer, Header, Open, Query, Scheme, Signature
 from listener.core.kinds import KINDS
+from listener.core.origins import Origin
 from listener.errors import SettingsError
 
 TEAM: Mapping[str, Any] = {"name": "team", "host": "registry.example.com", "auth": {"none": True}}
@@ -524,6 +525,35 @@ def test_kinds_of_the_settings_are_followed_beside_ours_under_the_name_that_was_
 
 
 # Who is believed
+
+
+@pytest.mark.parametrize("host", ["docker.io", "index.docker.io", "registry-1.docker.io"])
+def test_docker_hub_has_one_name(host: str) -> None:
+    """By that name what streams import is compared, whatever pull specs call it."""
+    (registry,) = settings.parse(with_team(host=host), {}).registries
+    assert registry.host == registry.origin().host == "docker.io"
+
+
+@pytest.mark.parametrize(
+    ("changes", "origin"),
+    [
+        pytest.param({}, Origin("team", "registry.example.com", is_proven=False), id="anybody's"),
+        pytest.param({"auth": BEARER}, Origin("team", "registry.example.com"), id="with a secret"),
+        pytest.param(
+            {"auth": BEARER, "whenUnreachable": "believe", "aliases": ["a:5000"]},
+            Origin("team", "registry.example.com", frozenset({"a:5000"}), believes_unverified=True),
+            id="believed",
+        ),
+        pytest.param(
+            {"auth": BEARER, "integrated": True, "publicHost": "public.example", "verify": False},
+            Origin("team", "registry.example.com", frozenset({"public.example"}), integrated=True, verify=False),
+            id="integrated",
+        ),
+    ],
+)
+def test_whose_hook_it_is(changes: Mapping[str, Any], origin: Origin) -> None:
+    (registry,) = settings.parse(with_team(**changes), {}).registries
+    assert registry.origin() == origin
 
 
 def test_a_registry_that_cannot_be_asked_refuses_unless_told_otherwise() -> None:

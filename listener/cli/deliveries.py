@@ -19,12 +19,13 @@ import click
 from listener.cli.streams import CommandFailed
 from listener.core import events
 from listener.core.events import LARGEST_BODY, Delivery
+from listener.errors import BadInput, MalformedDelivery, UnknownEncoding
 
 F = TypeVar("F")
 
 _STDIN = "-"
 # No JSON and no form begins like this.
-_REQUEST_LINE = re.compile(rb"[A-Z]{3,16} (?P<target>[!-~]{1,8192}) HTTP/[0-9](?:\.[0-9])?\r?\n")
+_REQUEST_LINE = re.compile(rb"(?P<method>[A-Z]{3,16}) (?P<target>[!-~]{1,8192}) HTTP/[0-9](?:\.[0-9])?\r?\n")
 _HEAD_LIMIT = 64 * 1024
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[^\r\n]*\r?\n")
@@ -36,12 +37,16 @@ _UNPACK: Final = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
 class Saved:
     """A delivery: `sent` has the body as it was on the wire, packed and signed, `delivery` what is in it.
 
-    `notes` is for a person: what is odd in the file.
+    `notes` is for a person: what is odd in the file. `method` and `path` are those of the request, "" where only its
+    body was saved. With a `fault` the body cannot be unpacked, and is in both as it was on the wire.
     """
 
     delivery: Delivery
     sent: Delivery
     notes: tuple[str, ...] = ()
+    method: str = ""
+    path: str = ""
+    fault: BadInput | None = None
 
 
 def read(file: str, headers: Mapping[str, str], query: Mapping[str, str]) -> Saved:
@@ -61,20 +66,29 @@ def parse(name: str, found: bytes, headers: Mapping[str, str], query: Mapping[st
     """Read a body, or a request and its body. `name` is for messages. Raises CommandFailed."""
     request = _REQUEST_LINE.match(found)
     if request is None:
-        return Saved(Delivery(headers, query, _unpacked(name, headers, found)), Delivery(headers, query, found))
+        return _saved(name, Delivery(headers, query, found))
     sent, start = _headers(name, found, request.end())
     wire, notes = _body(name, sent, found[start:])
-    parameters = events.joined(_parameters(request["target"].decode("ascii")))
-    headers, query = {**sent, **headers}, {**parameters, **query}
-    unpacked = Delivery(headers, query, _unpacked(name, headers, wire))
-    return Saved(unpacked, Delivery(headers, query, wire), notes)
+    path, parameters = _target(request["target"].decode("ascii"))
+    delivery = Delivery({**sent, **headers}, {**parameters, **query}, wire)
+    return _saved(name, delivery, notes, request["method"].decode("ascii"), path)
 
 
-def _parameters(target: str) -> list[tuple[str, str]]:
+def _saved(name: str, sent: Delivery, notes: tuple[str, ...] = (), method: str = "", path: str = "") -> Saved:
     try:
-        return parse_qsl(urlsplit(target).query, keep_blank_values=True)
+        unpacked = sent._replace(body=_unpacked(name, sent.headers, sent.body))
+    except BadInput as fault:
+        return Saved(sent, sent, notes, method, path, fault)
+    return Saved(unpacked, sent, notes, method, path)
+
+
+def _target(target: str) -> tuple[str, dict[str, str]]:
+    """The path of a request's target, and its parameters."""
+    try:
+        found = urlsplit(target)
+        return found.path, events.joined(parse_qsl(found.query, keep_blank_values=True))
     except ValueError:
-        return []
+        return "", {}
 
 
 def _headers(name: str, found: bytes, start: int) -> tuple[dict[str, str], int]:
@@ -135,21 +149,24 @@ def _unchunked(rest: bytes) -> bytes | None:
 
 
 def _unpacked(name: str, headers: Mapping[str, str], wire: bytes) -> bytes:
-    """The body as the service sees it, at most one byte more than it unpacks."""
+    """The body as the service sees it, at most one byte more than it unpacks.
+
+    Raises UnknownEncoding or MalformedDelivery, as the service does.
+    """
     encoding = headers.get("content-encoding", "").strip().lower()
     if encoding in ("", "identity"):
         return wire
     if encoding not in _UNPACK:
-        raise CommandFailed(f"the body in {name} is packed, and its Content-Encoding can only be gzip or deflate here")
+        raise UnknownEncoding(f"the body in {name} is packed, and the Content-Encoding can only be gzip or deflate")
     for bits in _UNPACK[encoding]:
         unpacker = zlib.decompressobj(bits)
         try:
             found = unpacker.decompress(wire, LARGEST_BODY + 1)
         except zlib.error:
             continue
-        if len(found) > LARGEST_BODY or unpacker.eof:
+        if len(found) > LARGEST_BODY or (unpacker.eof and not unpacker.unused_data):
             return found
-    raise CommandFailed(
+    raise MalformedDelivery(
         f"the body in {name} is not packed as its Content-Encoding says; if it was saved unpacked, take that header out"
     )
 

@@ -20,10 +20,9 @@ from listener.cli.streams import CommandFailed, line, settings_of
 from listener.core import authentication, events, pushes
 from listener.core.authentication import Basic, Bearer, Header, Open, Query, Scheme, Signature
 from listener.core.events import LARGEST_BODY, LARGEST_PROVEN_BODY, Delivery, Parsed, PushEvent, Remark
-from listener.core.origins import Origin
 from listener.dialects import DIALECTS, Dialect, detect, payload
 from listener.edges.secrets import Secret
-from listener.errors import MalformedDelivery, SettingsError
+from listener.errors import BadInput, MalformedDelivery, NotPosted, SettingsError
 
 if TYPE_CHECKING:
     from listener.settings import Registry, Settings
@@ -32,6 +31,7 @@ _SIGNED_TOKEN = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}", re.ASCII)
 _SECRET_NAME = re.compile(
     r"(?:.*[-_.])?(?:token|secret|auth|authorization|password|signature|signature-256|api-?key|code|key)", re.IGNORECASE
 )
+_HOOKS: Final = "/hooks/"
 _ANSWER_SHOWN: Final = 2000
 _ANSWER_SECONDS: Final = 60
 # What the connection needs and not the delivery; the client writes its own.
@@ -126,7 +126,7 @@ def explain(
     """
     settings, registry = _registry(config, registry_name)
     saved = deliveries.read(file, headers, query)
-    for note in saved.notes:
+    for note in (*saved.notes, *_sent_elsewhere(saved, settings, registry)):
         output.note(note)
     found = _explain(saved, dialect_name, settings, registry)
     if how != "table":
@@ -176,7 +176,7 @@ def send(
     _check_usage(url, registry_name, auth, bool(secret_file) + bool(secret_env))
     _, registry = _registry(config, registry_name)
     saved = deliveries.read(file, headers, query)
-    for note in saved.notes:
+    for note in (*saved.notes, *([str(saved.fault)] if saved.fault else [])):
         output.note(note)
     sent = _completed(saved, dialect_name or (registry.dialect if registry else ""))
     added: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
@@ -207,6 +207,22 @@ def _registry(config: Path | None, name: str | None) -> tuple[Settings | None, R
 # What it would do
 
 
+def _sent_elsewhere(saved: Saved, settings: Settings | None, registry: Registry | None) -> list[str]:
+    """What is to be said of a request that went to another hook than its registry's."""
+    if not (saved.path and settings and registry):
+        return []
+    hook = saved.path.removeprefix(_HOOKS).removesuffix("/") if saved.path.startswith(_HOOKS) else ""
+    if hook == registry.name:
+        return []
+    if not hook:
+        where = "a path that is none of ours: unless a proxy rewrites it, the service answers 404"
+    elif hook in {each.name for each in settings.registries}:
+        where = f"the hook of registry {hook}"
+    else:
+        where = "a hook that is none of the settings': there the service answers 404"
+    return [f"the delivery was sent to {where}, and is judged as at that of {registry.name}"]
+
+
 def _explain(
     saved: Saved, dialect_name: str | None, settings: Settings | None, registry: Registry | None
 ) -> _Explained:
@@ -217,8 +233,14 @@ def _explain(
     seen = detect(delivery)
     dialect = named or seen
     judged = _judged(registry, saved.sent, dialect) if registry else _carried(delivery, dialect)
+    if saved.method not in ("", "POST", "OPTIONS"):
+        return _refused(dialect, judged, registry, NotPosted(f"a hook is posted to, and this is a {saved.method}"))
+    if saved.method == "OPTIONS":
+        return _asking(dialect, judged, registry)
     if failure := _too_large(saved, registry):
         return _Explained(dialect, judged, registry, failure=failure)
+    if saved.fault:
+        return _refused(dialect, judged, registry, saved.fault)
     if dialect is None:
         return _Explained(None, judged, registry, failure=_unrecognised(delivery))
     try:
@@ -232,6 +254,21 @@ def _explain(
     if registry and settings:
         parsed = _at_home(parsed, registry, settings.namespaces)
     return _Explained(dialect, judged, registry, parsed)
+
+
+def _asking(dialect: Dialect | None, judged: str, registry: Registry | None) -> _Explained:
+    """A request that asks whether deliveries may come. It has no body to be read, nor to be signed."""
+    scheme = _scheme(registry) if registry else None
+    if registry and scheme and authentication.needs_body(scheme):
+        judged = f"{_kind(registry)}: not asked for"
+    told = Remark("OPTIONS", "it asks whether it may deliver here; what is in it is not read")
+    return _Explained(dialect, judged, registry, Parsed(ignored=(told,)))
+
+
+def _refused(dialect: Dialect | None, judged: str, registry: Registry | None, why: BadInput) -> _Explained:
+    """A request that the service answers with an error before it reads what is in it."""
+    told = Parsed(refused=(Remark("the delivery", str(why)),))
+    return _Explained(dialect, judged, registry, told, f"{why}: the service answers {why.status}")
 
 
 def _too_large(saved: Saved, registry: Registry | None) -> str:
@@ -258,14 +295,12 @@ def _is_proven_before_the_body(registry: Registry) -> bool:
 
 def _unrecognised(delivery: Delivery) -> str:
     """Say what was looked at, and which header may be missing."""
-    found = payload.peek(delivery)
+    found, why = _read(delivery)
     if isinstance(found, dict):
         keys = [events.printable(key, 40) for key in list(found)[:8]]
         body = f"a JSON object with {', '.join(keys)}" if keys else "an empty JSON object"
-    elif found is None:
-        body = "no JSON" if delivery.body.strip() else "empty"
     else:
-        body = "JSON, but no object"
+        body = why or "JSON, but no object"
     names = ", ".join(sorted(events.printable(name, 40) for name in delivery.headers)[:20]) or "none"
     signs = [sign for sign in _SIGNS if sign.dialect in DIALECTS and sign.header.lower() not in delivery.headers]
     if isinstance(found, dict):
@@ -275,6 +310,16 @@ def _unrecognised(delivery: Delivery) -> str:
         f"no dialect is recognised: looked at the headers ({names}) and the body ({body})"
         f"{'. ' if needed else ''}{needed}. Give the headers with --header, or the dialect with --dialect"
     )
+
+
+def _read(delivery: Delivery) -> tuple[Any, str]:
+    """The body's JSON, or what is wrong with it."""
+    if not delivery.body.strip():
+        return None, "empty"
+    try:
+        return payload.decoded(delivery, "JSON"), ""
+    except MalformedDelivery as error:
+        return None, str(error).removeprefix("expected JSON, the body is ")
 
 
 def _carried(delivery: Delivery, dialect: Dialect | None) -> str:
@@ -316,7 +361,8 @@ def _judged(registry: Registry, delivery: Delivery, dialect: Dialect | None) -> 
     if scheme is None:
         return f"{kind}: not checked offline"
     if isinstance(scheme, Open):
-        return f"{kind}: accepted, as anybody's would be"
+        asked = ": of digest and time, the registry is asked" if registry.verify else ""
+        return f"{kind}: accepted, as anybody's would be{asked}"
     try:
         secrets = _secrets(registry)
     except SettingsError as error:
@@ -356,11 +402,11 @@ def _secrets(registry: Registry) -> tuple[bytes, ...]:
 
 def _at_home(parsed: Parsed, registry: Registry, namespaces: Sequence[str]) -> Parsed:
     """What is left of the pushes at a registry's hook."""
-    names = frozenset(name for name in (*registry.aliases, registry.public_host) if name)
-    origin = Origin(registry.name, registry.host, names, registry.integrated, registry.verify)
+    origin = registry.origin()
+    believed, left_out = origin.believed(parsed.pushes)
     kept: list[PushEvent] = []
-    refused = list(parsed.refused)
-    for push in parsed.pushes:
+    refused = [*parsed.refused, *([left_out] if left_out else [])]
+    for push in believed:
         why = origin.complaint(push)
         if why is None and registry.integrated and isinstance(own := origin.own_stream(push, namespaces), str):
             why = own

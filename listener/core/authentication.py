@@ -18,6 +18,12 @@ from listener.core.events import Delivery
 
 ALGORITHMS: Final = ("sha1", "sha256", "sha512")
 
+# GitHub signs the form, Gitea and Forgejo the JSON inside. Only the raw body is checked, whoever sent it.
+_FORM: Final = "application/x-www-form-urlencoded"
+_OF_A_FORM: Final = (
+    ". It came as a form, and the signature may be that of the JSON inside: set the content type to JSON at its sender"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
@@ -101,7 +107,9 @@ def complaint(scheme: Scheme, delivery: Delivery) -> str:
     if not _sent(scheme, delivery):
         return f"expected {expected}; found none"
     if isinstance(scheme, Signature):
-        return f"expected {expected}; found another: the secrets differ, or something on the way changed the body"
+        told = f"expected {expected}; found another: the secrets differ, or something on the way changed the body"
+        is_form = delivery.headers.get("content-type", "").strip().lower().startswith(_FORM)
+        return told + (_OF_A_FORM if is_form else "")
     return f"expected {expected}; found another"
 
 

@@ -16,7 +16,7 @@ from fnmatch import translate
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
-from listener.core.references import Reference
+from listener.core.references import canonical_registry
 
 # Of the whole IPv6 space only this is given out for hosts on the Internet; `is_global` calls more of it so.
 _GLOBAL_UNICAST: Final = ip_network("2000::/3")
@@ -56,11 +56,11 @@ class HostPolicy:
         """
         self._open = not allowed
         self._allowed = [_Pattern(glob) for glob in allowed]
-        self._trusted = frozenset(_canonical(host) for host in trusted)
+        self._trusted = frozenset(canonical_registry(host) for host in trusted)
 
     def trusts(self, host: str) -> bool:
         """Tell whether the operator named the host: as a registry, or by a pattern. Then it may be at any address."""
-        if _canonical(host) in self._trusted:
+        if canonical_registry(host) in self._trusted:
             return True
         return any(pattern.matches(name) for name in _names(host) for pattern in self._allowed)
 
@@ -103,11 +103,6 @@ def _inner(address: IPv6Address) -> IPv4Address | None:
     return None
 
 
-def _canonical(host: str) -> str:
-    """Lower case, and one name for Docker Hub."""
-    return Reference(host, "any").with_defaults().registry
-
-
 def _names(host: str) -> Iterable[str]:
-    canonical = _canonical(host)
+    canonical = canonical_registry(host)
     return _HUB if canonical == _HUB[0] else (canonical,)

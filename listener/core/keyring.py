@@ -20,7 +20,7 @@ from fnmatch import translate
 from itertools import islice
 from typing import Any, Final
 
-from listener.core.references import Reference
+from listener.core.references import Reference, canonical_registry
 
 _TYPES: Final = {
     "kubernetes.io/dockerconfigjson": ".dockerconfigjson",
@@ -202,9 +202,4 @@ def _entry(place: str, credential: Credential) -> _Entry | str:
     if not host:
         return "is for no host"
     path = _API_VERSION.sub("", slash + rest)
-    return _Entry(_canonical(host), "" if path == "/" else path, credential)
-
-
-def _canonical(host: str) -> str:
-    """Lower case, and one name for Docker Hub."""
-    return Reference(host, "any").with_defaults().registry
+    return _Entry(canonical_registry(host), "" if path == "/" else path, credential)

@@ -83,6 +83,11 @@ def parse(text: str) -> Reference:
     return reference
 
 
+def canonical_registry(host: str) -> str:
+    """Return the one name of a registry by which names of registries compare: lower case, and one for Docker Hub."""
+    return Reference(host, "any").with_defaults().registry
+
+
 def names_registry(text: str) -> bool:
     """Tell whether a reference, be it legal or not, begins with a registry."""
     first, slash, _ = text.partition("/")

@@ -64,7 +64,7 @@ def take(found: dict[str, Any], findings: Findings) -> None:
 
 def _push(found: dict[str, Any], detail: dict[str, Any], media_type: str) -> PushEvent:
     return payload.push(
-        registry=_host(payload.text(found, "account"), payload.text(found, "region")),
+        registry=_host(found.get("account"), found.get("region")),
         repository=payload.text(detail, "repository-name"),
         tag=detail.get("image-tag"),
         digest=detail.get("image-digest"),
@@ -87,7 +87,7 @@ def _take_transformed(found: dict[str, Any], findings: Findings) -> None:
     else:
         try:
             push = payload.push(
-                registry=_host(payload.text(data, "registryId") or account, region),
+                registry=_host(payload.text(data, "registryId") or account or data.get("registryId"), region),
                 repository=repository,
                 tag=tag,
                 digest=digest,
@@ -105,9 +105,14 @@ def _named(source: str) -> tuple[str, str, str]:
     return (found[1], found[2], found[3]) if found else ("", "", "")
 
 
-def _host(account: str, region: str) -> str:
+def _host(account: object, region: object) -> str:
+    for name, part in (("account", account), ("region", region)):
+        if part and not isinstance(part, str):
+            raise Unusable(f"the {name} must be a text, in quotes")
+    if not (isinstance(account, str) and isinstance(region, str) and account and region):
+        raise Unusable("the account or the region is missing, and with it the registry's host")
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     host = f"{account}.dkr.ecr.{region}.{domain}".lower()
-    if not (account and region and references.is_registry(host)):
-        raise Unusable("the account or the region is missing, and with it the registry's host")
+    if not references.is_registry(host):
+        raise Unusable("the account and the region make no host of a registry")
     return host

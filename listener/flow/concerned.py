@@ -5,7 +5,7 @@ A push is to the registry whose hook it came to: the host in its event is a hint
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,8 +14,6 @@ from listener.core.index import StreamIndex
 from listener.core.origins import Origin
 from listener.core.references import Reference
 from listener.core.streams import Repository, Source, StreamKey
-
-_MOST_UNPROVEN = 100
 
 
 class Target(NamedTuple):
@@ -47,7 +45,10 @@ class Concerned:
 def concerned(origin: Origin, parsed: Parsed, streams: StreamIndex, namespaces: Collection[str] = ()) -> Concerned:
     """Sort a delivery by the streams as last seen. `namespaces` are those of the settings, empty for all."""
     found = Concerned(ignored=list(parsed.ignored), refused=list(parsed.refused))
-    for event in _believable(origin, parsed.pushes, found.refused):
+    believed, left_out = origin.believed(parsed.pushes)
+    if left_out:
+        found.refused.append(left_out)
+    for event in believed:
         if why := origin.complaint(event):
             found.refused.append(Remark(_what(event), why))
             continue
@@ -59,16 +60,6 @@ def concerned(origin: Origin, parsed: Parsed, streams: StreamIndex, namespaces: 
             found.ignored.append(Remark(_what(event), f"no ImageStream takes images from {source}"))
         found.wanted += [Wanted(event, source, target) for target in targets]
     return found
-
-
-def _believable(origin: Origin, events: Sequence[PushEvent], refused: list[Remark]) -> Iterable[PushEvent]:
-    """Of who proved nothing, only that something was pushed; what it is, the registry says."""
-    if origin.is_proven or not origin.verify:
-        return events
-    if len(events) > _MOST_UNPROVEN:
-        why = f"of who proved nothing, {_MOST_UNPROVEN} pushes of a delivery are looked up; set a secret in auth"
-        refused.append(Remark(f"{len(events) - _MOST_UNPROVEN} pushes more", why))
-    return [event._replace(digest=None, timestamp=None) for event in events[:_MOST_UNPROVEN]]
 
 
 def _targets(

@@ -205,9 +205,6 @@ def test_a_body_of_another_length_is_told(explain: Callable[..., Done], save: Sa
         pytest.param(request(b"", "A: b", f" {SECRET}: x"), "line 3 of ", id="a folded header"),
         pytest.param(request(b"", "A: " + "x" * 100_000), "line 2 of ", id="a long header"),
         pytest.param(request(b"", *["A: b"] * 2000), "too many headers", id="many headers"),
-        pytest.param(request(PUSH, "Content-Encoding: gzip"), "take that header out", id="saved unpacked"),
-        pytest.param(request(gzip.compress(PUSH)[:-9], "Content-Encoding: gzip"), "take that header out", id="cut off"),
-        pytest.param(request(PUSH, "Content-Encoding: br"), "can only be gzip or deflate", id="packed otherwise"),
         pytest.param(request(gzip.compress(b" " * 50_000_000), "Content-Encoding: gzip"), "answers 413", id="a bomb"),
         pytest.param(b" " * (LARGEST_PROVEN_BODY + 1), "answers 413", id="too large"),
     ],
@@ -218,6 +215,84 @@ def test_what_cannot_be_read_is_one_line_without_what_stands_there(
     refusal = explain(save(content)).refusal
     assert why in refusal
     assert SECRET not in refusal
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        pytest.param(request(PUSH, "Content-Encoding: br"), ("the service answers 415", "gzip or deflate"), id="br"),
+        pytest.param(request(PUSH, "Content-Encoding: gzip"), ("answers 400", "take that header out"), id="unpacked"),
+        pytest.param(request(gzip.compress(PUSH)[:-9], "Content-Encoding: gzip"), ("answers 400",), id="cut off"),
+        pytest.param(request(gzip.compress(PUSH) + b"x", "Content-Encoding: gzip"), ("answers 400",), id="more behind"),
+        pytest.param(
+            request(PUSH, "Content-Encoding: br", end="\n").replace(b"POST", b"GET"),
+            ("the service answers 405",),
+            id="the method comes first",
+        ),
+    ],
+)
+def test_what_the_service_does_not_unpack_is_told_with_its_answer(
+    content: bytes, told: Sequence[str], explain: Callable[..., Done], save: Save
+) -> None:
+    file = save(content)
+    refusal = explain(file).refusal
+    assert all(each in refusal for each in told)
+    done = explain(file, "-o", "json")
+    assert done.code == 1
+    document = msgspec.json.decode(done.out)
+    assert document["pushes"] == []
+    assert [each["what"] for each in document["refused"]] == ["the delivery"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "HEAD"])
+def test_a_hook_is_posted_to(method: str, explain: Callable[..., Done], save: Save) -> None:
+    """Gitea can be told to send a GET with all in its URL."""
+    target = "/hooks/team?payload=%7B%7D"
+    file = save(request(b"", "X-Gitea-Event: package", target=target).replace(b"POST", method.encode()))
+    assert "the service answers 405" in explain(file).refusal
+    document = msgspec.json.decode(explain(file, "-o", "json").out)
+    assert (document["dialect"], document["pushes"]) == ("gitea", [])
+
+
+@pytest.mark.parametrize(
+    ("name", "judged"), [("hmac", "hmac: not asked for"), ("bearer", "bearer: refused"), ("none", "none: accepted")]
+)
+def test_who_only_asks_whether_it_may_deliver_pushes_nothing(
+    name: str, judged: str, settings: Path, explain: Callable[..., Done], save: Save
+) -> None:
+    asking = request(PUSH, "WebHook-Request-Origin: eventgrid.azure.net", target=f"/hooks/{name}")
+    file = save(asking.replace(b"POST", b"OPTIONS"))
+    for document in (
+        explain(file, "-o", "json").document,
+        explain(file, "--registry", name, "--config", settings, "-o", "json").document,
+    ):
+        assert (document["pushes"], len(document["ignored"])) == ([], 1)
+    assert document["authentication"].startswith(judged)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        pytest.param("/hooks/bearer", "", id="its own"),
+        pytest.param("/hooks/bearer/?a=b", "", id="its own, with a slash"),
+        pytest.param("https://service.example/hooks/bearer", "", id="its own, through a proxy"),
+        pytest.param("/hooks/basic", "of registry basic, and is judged as at that of bearer", id="another's"),
+        pytest.param(
+            f"/hooks/{'x' * 30}", "a hook that is none of the settings': there the service answers 404", id="?"
+        ),
+        pytest.param("/", "a path that is none of ours", id="no hook"),
+        pytest.param("/webhooks/bearer", "a path that is none of ours", id="a path that a proxy may rewrite"),
+    ],
+)
+def test_a_delivery_to_another_hook_is_told(
+    target: str, said: str, explain: Callable[..., Done], settings: Path, save: Save
+) -> None:
+    file = save(request(PUSH, f"Authorization: Bearer {SECRET}", target=target))
+    done = explain(file, "--registry", "bearer", "--config", settings, "-o", "json")
+    assert len(done.document["pushes"]) == 1
+    assert said in done.err
+    assert bool(said) is bool(done.err)
+    assert "x" * 30 not in done.err
 
 
 def test_a_file_that_is_missing_is_one_line(explain: Callable[..., Done]) -> None:
@@ -235,6 +310,8 @@ def test_a_file_that_is_missing_is_one_line(explain: Callable[..., Done]) -> Non
         pytest.param(b"{}", "X-GitHub-Event", "an empty JSON object", id="an empty object"),
         pytest.param(b"", "X-Nexus-Webhook-ID", "the body (empty)", id="empty"),
         pytest.param(b"\x1b[2J", "X-GitHub-Event", "no JSON", id="no JSON"),
+        pytest.param(b'"\xff"', "X-GitHub-Event", "no JSON: 'utf-8' codec can't decode byte", id="no UTF-8"),
+        pytest.param(b"[" * 65 + b"]" * 65, "X-GitHub-Event", "the body (nested too deeply)", id="too deep"),
         pytest.param(b'{"\\u001b[2J": 1}', "X-GitHub-Event", "\N{REPLACEMENT CHARACTER}[2J", id="no text for a screen"),
     ],
 )
@@ -414,6 +491,32 @@ def test_a_registrys_names(settings: Path, save: Save, explain: Callable[..., Do
     assert f"registry         bearer: {HOST}" in text
     assert "The service answers 401" in text
     assert f"what follows {HOST}/shop/web:v1" in text
+
+
+def test_of_who_proves_nothing_only_that_something_was_pushed_is_believed(
+    settings: Path, save: Save, explain: Callable[..., Done]
+) -> None:
+    events = [push_event(HOST, "shop/web", f"v{number}", DIGEST) for number in range(150)]
+    file = save(json.dumps({"events": events}).encode())
+    args = (file, "--registry", "none", "--config", settings)
+    document = explain(*args, "-o", "json").document
+    assert [push["tag"] for push in document["pushes"]] == [f"v{number}" for number in range(100)]
+    assert {(push["digest"], push["timestamp"]) for push in document["pushes"]} == {(None, None)}
+    assert [remark["what"] for remark in document["refused"]] == ["50 pushes more"]
+    text = explain(*args).text
+    assert DIGEST not in text
+    assert "none: accepted, as anybody's would be: of digest and time, the registry is asked" in text
+
+
+def test_docker_hub_is_one_registry_under_all_its_names(
+    tmp_path: Path, save: Save, explain: Callable[..., Done]
+) -> None:
+    file = tmp_path / "hub.yaml"
+    hub = {"name": "hub", "host": "index.docker.io", "dialect": "dockerhub", "auth": {"none": True}}
+    file.write_text(yaml.safe_dump({"registries": [hub]}))
+    body = {"push_data": {"tag": "v1"}, "repository": {"repo_name": "redis"}}
+    done = explain(save(json.dumps(body).encode()), "--registry", "hub", "--config", file)
+    assert "what follows docker.io/library/redis:v1" in done.text
 
 
 def test_an_integrated_registry_names_the_stream(settings: Path, save: Save, explain: Callable[..., Done]) -> None:
@@ -690,7 +793,10 @@ async def test_the_service_answers_what_explain_foretold(
         {"id": "2", "action": "pull", "target": {"repository": "shop/web", "tag": "v1"}},
     ]
     file = save(json.dumps({"events": events}).encode())
-    registries = [parts.registry(HOST, integrated=True, verify=False)]
+    registries = [
+        parts.registry(HOST, integrated=True, verify=False),
+        {"name": "open", "host": HOST, "auth": {"none": True}},
+    ]
     folder = tmp_path / "service"
     async with serve(cluster, folder, registries=registries, namespaces=[namespace]) as listener:
         await listener.ready()
@@ -700,6 +806,20 @@ async def test_the_service_answers_what_explain_foretold(
         assert len(answer["refused"]) == 4
         assert {each["why"] for each in answer["refused"]} == {each["why"] for each in explained["refused"]}
         assert answer["ignored"] == explained["ignored"]
+
+        open_ = ("--registry", "open", *team[2:])
+        many = [push_event(HOST, "shop/web", f"v{number}", DIGEST) for number in range(150)]
+        strangers = save(json.dumps({"events": [*events, *many]}).encode())
+        answer = (await run("hook", "send", strangers, "--url", listener.hooks, *open_)).document["answer"]
+        explained = (await run("hook", "explain", strangers, *open_)).document
+        assert "53 pushes more" in {each["what"] for each in answer["refused"]}
+        assert answer["refused"] == explained["refused"]
+        # Of those that are believed nobody takes any, which only the service knows.
+        assert [each["what"] for each in answer["ignored"][:20]] == [
+            *(each["what"] for each in explained["ignored"]),
+            *(f"push of {each['repository']}:{each['tag']}" for each in explained["pushes"][:19]),
+        ]
+
         refusal = (await run("hook", "send", file, "--url", f"{listener.hooks}/hooks/team")).refusal
         assert refusal.startswith("the service answers 401: ")
 

@@ -219,6 +219,20 @@ def test_the_complaint_says_what_is_expected_and_shows_no_secret(scheme: Scheme)
         assert shown not in other
 
 
+FORM = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
+
+
+def test_a_signature_that_does_not_fit_a_form_may_be_that_of_the_json_inside() -> None:
+    inside = {"x-signature": mac(body=b"{}")}
+    form = Delivery(FORM | inside, {}, b"payload=%7B%7D")
+    assert not admits(PLAIN, (SECRET,), form)
+    told = complaint(PLAIN, form)
+    assert "the secrets differ" in told
+    assert told.endswith("set the content type to JSON at its sender")
+    assert "content type" not in complaint(PLAIN, Delivery(inside, {}, b"{}"))
+    assert "content type" not in complaint(Bearer(), Delivery(FORM | {"authorization": "Bearer x"}, {}, b""))
+
+
 def test_only_a_signature_needs_the_body() -> None:
     assert [needs_body(scheme) for scheme in (*SCHEMES, Open())] == [False] * 4 + [True] * 4 + [False]
 
