@@ -8,7 +8,7 @@ once more, and if that is set back too the fight is over at once. This room must
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from listener.core.actions import pointer
@@ -27,7 +27,10 @@ WINDOW_SECONDS: Final = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """How a container's image was set back from `image`: when, as readings of one clock, the last few times."""
+    """How a container's image was set back from `image`: when, as readings of one clock, the last few times.
+
+    `image` is "" where the fight over it was lost and the tag has moved since; the next set-back names another.
+    """
 
     image: str
     times: tuple[float, ...]
@@ -35,6 +38,16 @@ class Contest:
     def is_lost(self, now: float) -> bool:
         """Whether the other side may keep its image."""
         return len(_recent(self.times, now)) >= ROUNDS
+
+
+def sent(contest: Contest, image: str, now: float) -> Contest | None:
+    """Return what is left of a contest when `image` is sent: nothing of one over another image that is undecided.
+
+    How the patch ends does not matter. One that is refused is sent again, for `image` is left to nobody yet.
+    """
+    if contest.image == image:
+        return contest
+    return replace(contest, image="") if contest.is_lost(now) else None
 
 
 def set_back(contest: Contest | None, image: str, now: float) -> Contest:
@@ -100,7 +113,7 @@ def sentence(contest: Contest, manager: Manager | None, workload: Workload, kind
     section, index = workload.find(container) or ("containers", 0)
     path = pointer(*kind.pod_spec_path, section, str(index), "image")
     return (
-        f"container {container}: {who} set the image back from {contest.image} {len(contest.times)} times"
-        f" {how_long}, so it is left alone until the tag moves. If the tag shall decide:"
+        f"container {container}: {who} set the image back {len(contest.times)} times {how_long}, the last time"
+        f" from {contest.image}, so it is left alone until the tag moves. If the tag shall decide:"
         f" {advice(manager.name if manager else '', kind, container, path)}"
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 from listener.core import contests
 from listener.core.contests import Contest
@@ -24,12 +23,18 @@ class Contests:
         self._left: dict[WorkloadKey, Mapping[str, Contest]] = {}
 
     def sent(self, key: WorkloadKey, images: Mapping[str, str]) -> None:
-        """These images are being set, by us. Where another one was fought for, that is over; its rounds still count."""
+        """These images are being set, by us. Where another one was fought for, that is over."""
         self._sent[key] = frozenset(images.values())
-        found = self._found.get(key, {})
+        found = self._found.get(key)
+        if not found:
+            return
+        now = asyncio.get_running_loop().time()
         for container, image in images.items():
-            if container in found and found[container].image != image:
-                found[container] = replace(found[container], image=image)
+            contest = found.pop(container, None)
+            if contest and (kept := contests.sent(contest, image, now)):
+                found[container] = kept
+        if not found:
+            del self._found[key]
 
     def settled(self, key: WorkloadKey) -> None:
         """Everything is as it should be, or left to somebody: nothing of ours is under way any more."""

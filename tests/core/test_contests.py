@@ -50,6 +50,18 @@ def test_another_tag_is_another_fight_but_after_a_lost_one_it_is_over_at_once() 
     assert contests.set_back(lost, "b", WINDOW_SECONDS + 10) == Contest("b", (WINDOW_SECONDS + 10,))
 
 
+def test_an_image_that_is_sent_ends_the_contest_over_another_but_not_the_memory_of_a_lost_one() -> None:
+    short, lost = fought("a", *range(ROUNDS - 1)), fought("a", *range(ROUNDS))
+    assert contests.sent(short, "a", 10) == short
+    assert contests.sent(short, "b", 10) is None
+    over = contests.sent(lost, "b", 10)
+    assert over is not None
+    assert over.image not in ("a", "b")  # neither is left to anybody
+    assert contests.sent(over, "b", 11) == over  # the patch was refused, and is sent again
+    assert contests.set_back(over, "b", 12) == Contest("b", (1, 2, 3, 12))
+    assert contests.sent(lost, "b", WINDOW_SECONDS + 10) is None
+
+
 def workload(web: str, api: str = "api:1", init: str = "init:1", *, paused: bool = False) -> Workload:
     trigger = ContainerTrigger(WEB, "latest", paused, "PATH", "containers", "web")
     return Workload(
@@ -107,8 +119,8 @@ def test_the_sentence_names_who_and_what_to_do() -> None:
     lost = fought("r.io/web@sha256:a", 0, 4, 8, 12)
     manager = Manager("helm-controller", "Apply", "", {})
     assert contests.sentence(lost, manager, workload("edited"), DEPLOYMENT, "web") == (
-        "container web: field manager 'helm-controller' set the image back from r.io/web@sha256:a 4 times within 12 s,"
-        " so it is left alone until the tag moves. If the tag shall decide: add {paths:"
+        "container web: field manager 'helm-controller' set the image back 4 times within 12 s, the last time from"
+        " r.io/web@sha256:a, so it is left alone until the tag moves. If the tag shall decide: add {paths:"
         " [/spec/template/spec/containers/0/image], target: {kind: Deployment}} to spec.driftDetection.ignore of the"
         " HelmRelease"
     )

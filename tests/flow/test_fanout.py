@@ -496,24 +496,100 @@ async def test_a_fight_ends_and_is_told_with_its_other_side(world: World) -> Non
         assert world.cluster.count("patch") == 4
         assert world.state.contests.counts() == {"Deployment": 1}
         (told,) = world.notices.of(Reason.TRIGGER_CONTESTED)
-        assert "container app: field manager 'argocd-controller' set the image back from" in told.message
+        assert "container app: field manager 'argocd-controller' set the image back 4 times" in told.message
         assert "ignoreDifferences" in told.message
 
 
-async def test_a_lost_fight_is_tried_once_more_when_the_tag_moves(world: World) -> None:
+FAILURES = [
+    pytest.param(Outcome(End.STALE), id="stale"),
+    pytest.param(Outcome(End.REFUSED, message="quota"), id="refused"),
+    pytest.param(Outcome(End.THROTTLED, retry_after_seconds=1), id="throttled"),
+    pytest.param(Outcome(End.UNREACHABLE, message="no answer"), id="unreachable"),
+]
+
+
+@pytest.mark.parametrize("failure", [pytest.param(None, id="applied"), *FAILURES])
+async def test_a_lost_fight_is_tried_once_more_when_the_tag_moves(world: World, failure: Outcome[Any] | None) -> None:
+    """However the first patch after the move ends."""
     key = world.put(workload("app"))
     async with running(world), fighting(world, key) as fight:
         world.move("a", 1)
         await asyncio.sleep(600)
         before = world.cluster.count("patch")
+        if failure:
+            world.cluster.fault = once(failure)
         world.move("b", 2)
         await asyncio.sleep(600)
         assert (world.image(key), world.cluster.count("patch") - before) == ("from-git", 1)
+        _, told = world.notices.of(Reason.TRIGGER_CONTESTED)
+        assert pull_spec("b") in told.message
         fight.is_on = False  # now Git has learnt to ignore the field
+        if failure:
+            world.cluster.fault = once(failure)
         world.move("c", 3)
         await asyncio.sleep(5)
         assert world.image(key) == pull_spec("c")
         assert world.state.contests.counts() == {}
+        assert len(world.notices.of(Reason.TRIGGER_CONTESTED)) == 2
+
+
+async def test_a_lost_fight_is_over_though_the_answer_to_the_patch_was_lost(world: World) -> None:
+    """It was stored, and the watch shows it before we give up waiting."""
+    key = world.put(workload("app"))
+    async with running(world), fighting(world, key) as fight:
+        world.move("a", 1)
+        await asyncio.sleep(60)
+        fight.is_on = False
+
+        def stores(*_: object) -> Outcome[Any]:
+            world.cluster.fault = lambda *_: None
+            by_hand(world, key, pull_spec("b"))
+            return Outcome(End.UNREACHABLE, message="no answer")
+
+        world.cluster.fault = stores
+        world.move("b", 2)
+        await asyncio.sleep(60)
+        assert world.image(key) == pull_spec("b")
+        world.move("a", 3)
+        await asyncio.sleep(60)
+        assert world.image(key) == pull_spec("a")
+
+
+async def test_what_is_set_back_before_the_patch_is_answered_is_told_and_left(world: World) -> None:
+    """The watch shows our image and the other one, and then the answer comes."""
+    key = world.put(workload("app"))
+    async with running(world), fighting(world, key) as fight:
+        world.move("a", 1)
+        await asyncio.sleep(60)
+        fight.is_on = False
+        patch = world.cluster.patch_workload
+
+        async def patch_slowly(kind: Kind, key: WorkloadKey, operations: Sequence[Operation]) -> Outcome[Workload]:
+            outcome = await patch(kind, key, operations)
+            assert outcome.stored
+            world.state.put_workload(outcome.stored)
+            by_hand(world, key, "from-git")
+            return outcome
+
+        world.cluster.patch_workload = patch_slowly  # type: ignore[method-assign]
+        before = world.cluster.count("patch")
+        world.move("b", 2)
+        await asyncio.sleep(600)
+        assert (world.image(key), world.cluster.count("patch") - before) == ("from-git", 1)
+        _, told = world.notices.of(Reason.TRIGGER_CONTESTED)
+        assert pull_spec("b") in told.message
+
+
+async def test_one_edit_by_hand_after_each_move_never_costs_a_trigger(world: World) -> None:
+    key = world.put(workload("app"))
+    async with running(world):
+        for version, letter in enumerate("abcdef", start=1):
+            world.move(letter, version)
+            await asyncio.sleep(10)
+            by_hand(world, key, f"edited:{version}")
+            await asyncio.sleep(4 * 3600)
+            assert world.image(key) == pull_spec(letter)
+    assert world.notices.of(Reason.TRIGGER_CONTESTED) == []
 
 
 @pytest.mark.parametrize("how", ["another trigger", "another object"])
