@@ -7,7 +7,7 @@ which images were built, and refuses one that was built already: so a restart of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from listener.core.actions import ImageChange, Plan, Start, View
@@ -24,6 +24,9 @@ class BuildTrigger(Trigger):
     """`last` is the image that was built last because of this entry."""
 
     last: str
+
+    def as_written(self) -> BuildTrigger:
+        return replace(self, last="")
 
 
 def read(spec: Mapping[str, Any], status: Mapping[str, Any], *, namespace: str) -> Triggers:

@@ -34,6 +34,9 @@ class ConfigTrigger(Trigger):
             if found := find(name, containers, init_containers):
                 yield found
 
+    def as_written(self) -> ConfigTrigger:
+        return replace(self, last="")
+
 
 def read(entries: Sequence[Mapping[str, Any]], *, namespace: str) -> Triggers:
     """Read `spec.triggers`. Entries of other types and kinds are passed over; one that is not automatic is paused."""
@@ -108,6 +111,7 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
                 continue
             return Plan(problems=tuple(problems), waits=True)
         set_here: list[Operation] = []
+        left_here: list[str] = []
         for name in trigger.containers:
             place = workload.find(name)
             if place is None:
@@ -117,14 +121,17 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
             if container.image == resolved.pull_spec:
                 continue
             if (name, resolved.pull_spec) in leave:
-                left.append(name)
+                left_here.append(name)
                 continue
             path = pointer(*kind.pod_spec_path, place[0], str(place[1]))
             set_here += set_image(path, name, container.image, resolved.pull_spec)
             changes.append(
                 ImageChange(name, container.image, resolved.pull_spec, trigger.stream, trigger.tag, resolved.digest)
             )
-        if trigger.last != resolved.pull_spec:
+        left += left_here
+        # A record alone would be wiped for ever by whoever wiped it together with the images that are left.
+        is_to_record = trigger.last != resolved.pull_spec and bool(set_here or not left_here)
+        if is_to_record:
             path = pointer("spec", "triggers", str(trigger.position), "imageChangeParams")
             operations += (
                 {"op": "test", "path": f"{path}/from/name", "value": trigger.source_name},
@@ -134,7 +141,7 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
                 changes.append(
                     ImageChange("", trigger.last, resolved.pull_spec, trigger.stream, trigger.tag, resolved.digest)
                 )
-        if set_here or trigger.last != resolved.pull_spec:
+        if set_here or is_to_record:
             last = why(trigger.stream, trigger.tag, resolved, now, view)
         operations += set_here
     found = Plan(tuple(changes), tuple(operations), None, tuple(problems), left=tuple(left))

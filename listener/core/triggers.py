@@ -79,6 +79,10 @@ class Trigger:
         """The containers whose images it sets: none, for what sets no image."""
         return iter(())
 
+    def as_written(self) -> Trigger:
+        """The entry without what it did last, for kinds that record this in the entry itself."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerTrigger(Trigger):
@@ -106,6 +110,13 @@ class Triggers:
 
     valid: tuple[Trigger, ...] = ()
     problems: tuple[str, ...] = ()
+
+    def say_the_same(self, other: Triggers) -> bool:
+        """Tell whether the other ones ask for the same, whatever each of them did last."""
+        return self == other or self._as_written() == other._as_written()
+
+    def _as_written(self) -> tuple[object, ...]:
+        return tuple(trigger.as_written() for trigger in self.valid), self.problems
 
 
 class _Fault(Exception):

@@ -153,7 +153,7 @@ class State:
 
     def _compare(self, before: Workload, after: Workload) -> None:
         """See whether somebody set back what a trigger set. With another trigger or object a fight begins anew."""
-        if before.uid != after.uid or before.triggers != after.triggers:
+        if before.uid != after.uid or not before.triggers.say_the_same(after.triggers):
             self.contests.forget(after.key)
         elif images := containers_set_back(before, after, self.resolve):
             self.contests.set_back(after, images)

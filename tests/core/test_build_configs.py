@@ -67,6 +67,11 @@ def test_reads_what_oc_new_build_writes() -> None:
     )
 
 
+def test_what_was_built_last_is_not_what_the_owner_says() -> None:
+    assert read(entry()).say_the_same(read(entry(last="r.io/base@sha256:old")))
+    assert not read(entry()).say_the_same(read(entry(paused=True)))
+
+
 @pytest.mark.parametrize("name", ["sourceStrategy", "dockerStrategy", "customStrategy"])
 @pytest.mark.parametrize("given", [{"imageChange": {}}, {"imageChange": None}, {}], ids=["{}", "null", "absent"])
 def test_an_entry_without_a_source_follows_what_is_built_from(name: str, given: dict[str, Any]) -> None:

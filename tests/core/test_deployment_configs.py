@@ -203,6 +203,19 @@ def test_a_trigger_that_is_not_automatic_takes_no_container_from_another() -> No
     assert [trigger.containers for trigger in found.valid if isinstance(trigger, ConfigTrigger)] == [("web",)] * 2
 
 
+@pytest.mark.parametrize(
+    ("other", "is_same"),
+    [
+        pytest.param([entry(last="r.io/shop/web@sha256:old")], True, id="another image was set last"),
+        pytest.param([entry(automatic=False)], False, id="switched off"),
+        pytest.param([entry("web:v1")], False, id="another tag"),
+        pytest.param([entry(), entry("bad")], False, id="a bad one beside it"),
+    ],
+)
+def test_what_a_trigger_set_last_is_not_what_its_owner_says(other: list[dict[str, Any]], is_same: bool) -> None:
+    assert read(entry()).say_the_same(read(*other)) is is_same
+
+
 # The patch
 
 
@@ -341,6 +354,13 @@ def test_a_container_that_is_left_to_somebody_else_keeps_its_image() -> None:
     after = jsonpatch.apply_patch(found, [dict(each) for each in planned.operations])
     assert (images(after)["side"], images(after)["web"]) == ("side:1", NEW_WEB.pull_spec)
     assert plan(after, leave=leave).changes == ()
+
+
+def test_nothing_is_recorded_where_all_that_is_not_right_yet_is_left_to_somebody_else() -> None:
+    found = config(entry("web:latest", "web", "side"), annotations={})
+    assert plan(found, leave={(name, NEW_WEB.pull_spec) for name in ("web", "side")}) == Plan(left=("web", "side"))
+    found["spec"]["template"]["spec"]["containers"][1]["image"] = NEW_WEB.pull_spec
+    assert plan(found, leave={("side", NEW_WEB.pull_spec)}) == Plan(left=("side",))
 
 
 def test_the_change_cause_can_be_switched_off() -> None:

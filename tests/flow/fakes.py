@@ -17,9 +17,10 @@ from typing import Any
 
 from listener.core import lookups, runs, triggers
 from listener.core.actions import LAST_TRIGGERED, Start
+from listener.core.deployment_configs import ConfigTrigger
 from listener.core.history import TagHistory, TagItem
 from listener.core.keyring import Credential, PullSecret
-from listener.core.kinds import DEPLOYMENT, Form, Kind
+from listener.core.kinds import DEPLOYMENT, DEPLOYMENT_CONFIG, Form, Kind
 from listener.core.managers import Manager
 from listener.core.manifests import OCI_INDEX, OCI_MANIFEST, Child, Described
 from listener.core.notices import Notice, Reason
@@ -27,6 +28,7 @@ from listener.core.outcomes import End, Outcome
 from listener.core.receipts import Arrival
 from listener.core.references import Reference
 from listener.core.streams import REPOSITORY_CHECK, SpecTag, Stream, StreamKey
+from listener.core.triggers import Triggers
 from listener.core.workloads import Container, Workload, WorkloadKey
 from listener.errors import RegistryError, RegistryRefused
 
@@ -111,6 +113,20 @@ def named(found: Workload, *containers: Container) -> Workload:
     """The workload as it is read, with those containers, where names of stream tags are looked up."""
     names = lookups.find(found.key.namespace, {"containers": containers}, forced=False)
     return replace(found, containers=containers, lookups=names)
+
+
+def deployment_config(name: str, image: str = "") -> Workload:
+    """A DeploymentConfig with one container `app` that follows web:latest, as its owner writes it."""
+    trigger = ConfigTrigger(WEB, "latest", False, "PATH", 0, "web:latest", ("app",), "")
+    key = WorkloadKey(DEPLOYMENT_CONFIG.label, "shop", name)
+    return Workload(key, f"uid of {name}", "1", Triggers((trigger,)), (Container("app", image),), ())
+
+
+def with_last(found: Workload, image: str) -> Workload:
+    """The DeploymentConfig once its only trigger has set that image."""
+    (trigger,) = found.triggers.valid
+    assert isinstance(trigger, ConfigTrigger)
+    return replace(found, triggers=Triggers((replace(trigger, last=image),)))
 
 
 def image_of(found: Workload) -> str:
@@ -343,6 +359,10 @@ def _patched(there: Workload, kind: Kind, operations: Sequence[Mapping[str, obje
         if path.startswith("/metadata/annotations/"):
             if kind.form is Form.RUN:
                 there = replace(there, record=runs.read_record(str(operation["value"])))
+            continue
+        if path.startswith("/spec/triggers/"):
+            if path.endswith("/lastTriggeredImage"):
+                there = with_last(there, str(operation["value"]))
             continue
         section, index, member = path.removeprefix(f"{pod_spec}/").split("/")
         assert section == "containers"

@@ -33,12 +33,14 @@ from tests.flow.fakes import (
     Meter,
     Notices,
     arrival,
+    deployment_config,
     digest,
     image_of,
     named,
     now,
     pull_spec,
     stream,
+    with_last,
     workload,
 )
 
@@ -590,6 +592,34 @@ async def test_one_edit_by_hand_after_each_move_never_costs_a_trigger(world: Wor
             await asyncio.sleep(4 * 3600)
             assert world.image(key) == pull_spec(letter)
     assert world.notices.of(Reason.TRIGGER_CONTESTED) == []
+
+
+async def test_a_fight_over_a_deployment_config_ends(world: World) -> None:
+    """Git's manifest says nothing of what its trigger did last, so that is wiped together with the image."""
+    manifest = deployment_config("app", "from-git")
+    key = world.put(manifest)
+
+    async def apply_hourly() -> None:
+        while True:
+            await asyncio.sleep(3600)
+            if replace(world.cluster.workloads[key], resource_version="1") != manifest:
+                world.put(manifest)
+
+    async with running(world):
+        task = asyncio.create_task(apply_hourly())
+        world.move("a", 1)
+        await asyncio.sleep(12 * 3600)
+        assert world.image(key) == "from-git"
+        assert world.cluster.count("patch") == 4
+        assert world.state.contests.counts() == {"DeploymentConfig": 1}
+        assert len(world.notices.of(Reason.TRIGGER_CONTESTED)) == 1
+        task.cancel()
+        world.move("b", 2)
+        await asyncio.sleep(60)
+        assert world.cluster.workloads[key] == replace(
+            with_last(deployment_config("app", pull_spec("b")), pull_spec("b")),
+            resource_version=world.cluster.workloads[key].resource_version,
+        )
 
 
 @pytest.mark.parametrize("how", ["another trigger", "another object"])
