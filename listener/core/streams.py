@@ -188,6 +188,8 @@ class Stream:
     fan_outs: tuple[FanOutRecord, ...] = ()
     _resolved: dict[str, Resolved] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What `resolve_all` found: it is asked for at each review and each patch, and a stream may have many tags."""
+    _earlier: dict[str, frozenset[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What `earlier` found, by tag: it is asked for at each patch too."""
 
     def history(self, tag: str) -> TagHistory:
         """Return the status tag, an empty one if there is none."""
@@ -249,6 +251,15 @@ class Stream:
                 if history.head and (resolved := self._pulled(history.head, spec_tags.get(history.tag))):
                     self._resolved[history.tag] = resolved
         return self._resolved
+
+    def earlier(self, tag: str) -> frozenset[str]:
+        """Return what consumers of the tag ("" is latest) pulled before it moved to where it is."""
+        tag = tag or DEFAULT_TAG
+        if tag not in self._earlier:
+            spec_tag = self.spec_tag(tag)
+            pulled = (self._pulled(item, spec_tag) for item in self.history(tag).items[1:])
+            self._earlier[tag] = frozenset(resolved.pull_spec for resolved in pulled if resolved)
+        return self._earlier[tag]
 
     def repositories(self) -> frozenset[Repository]:
         """Return what the stream takes images from. Names that are no references are skipped."""

@@ -22,12 +22,15 @@ class Contests:
         self._sent: dict[WorkloadKey, frozenset[str]] = {}
         self._left: dict[WorkloadKey, Mapping[str, Contest]] = {}
 
-    def sent(self, key: WorkloadKey, images: Mapping[str, str]) -> None:
-        """These images are being set, by us. Where another one was fought for, that is over."""
+    def sent(self, key: WorkloadKey, images: Mapping[str, str]) -> Collection[str]:
+        """These images are being set, by us. Where another one was fought for, that is over.
+
+        Return the containers that are put back to what they had.
+        """
         self._sent[key] = frozenset(images.values())
         found = self._found.get(key)
         if not found:
-            return
+            return ()
         now = asyncio.get_running_loop().time()
         for container, image in images.items():
             contest = found.pop(container, None)
@@ -35,6 +38,9 @@ class Contests:
                 found[container] = kept
         if not found:
             del self._found[key]
+        return [
+            container for container, image in images.items() if container in found and found[container].image == image
+        ]
 
     def settled(self, key: WorkloadKey) -> None:
         """Everything is as it should be, or left to somebody: nothing of ours is under way any more."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -240,11 +240,11 @@ class FanOut:
                 await self._start(workload, kind, plan, plan.start, admission, span)
                 return
             images = {change.target: change.after for change in plan.changes}
-            self._state.contests.sent(key, images)
+            put_back = self._state.contests.sent(key, images)
             with self._state.expecting(workload, images):
                 request = self._store.patch_workload(kind, key, plan.operations)
                 outcome = await self._measured(kind, plan, request, admission, span)
-                await self._conclude(workload, kind, plan.changes, outcome)
+                await self._conclude(workload, kind, plan.changes, outcome, put_back)
 
     def _trace(self, stream: StreamKey, tag: str) -> str:
         """The trace of the delivery that brought a tag where it is, if it came to this process, and lately."""
@@ -254,7 +254,12 @@ class FanOut:
         return arrival.trace if asyncio.get_running_loop().time() - arrival.received <= _TRACED_SECONDS else ""
 
     async def _conclude(
-        self, workload: Workload, kind: Kind, changes: Sequence[ImageChange], outcome: Outcome[Workload]
+        self,
+        workload: Workload,
+        kind: Kind,
+        changes: Sequence[ImageChange],
+        outcome: Outcome[Workload],
+        put_back: Collection[str] = (),
     ) -> None:
         """Draw the consequences of how a patch ended."""
         key = workload.key
@@ -268,7 +273,7 @@ class FanOut:
                     return
                 self._backoffs.pop(key, None)
                 self._state.contests.settled(key)
-                self._tell_applied(outcome.stored, kind, changes)
+                self._tell_applied(outcome.stored, kind, changes, put_back)
             case End.STALE:
                 await self._look_again(kind, key)
             case End.GONE:
@@ -373,13 +378,28 @@ class FanOut:
         backoff = self._backoffs.setdefault(key, Backoff(1, 300))
         self._state.queue.add_after(key, max(backoff.next(), at_least_seconds or 0), key.namespace)
 
-    def _tell_applied(self, workload: Workload, kind: Kind, changes: Sequence[ImageChange]) -> None:
+    def _tell_applied(
+        self, workload: Workload, kind: Kind, changes: Sequence[ImageChange], put_back: Collection[str] = ()
+    ) -> None:
         if not changes:
             return
         self._ledger.patched(workload.key, [change for change in changes if not change.is_lookup])
         moved = "; ".join(f"{c.target or kind.name}: {c.before or 'no image'} -> {c.after}" for c in changes)
         log.info("workload.patched", workload=str(workload.key), changes=moved)
-        self._notify(workload, kind, Reason.IMAGE_TRIGGERED, f"{_reason(changes)}; {moved}")
+        self._notify(workload, kind, Reason.IMAGE_TRIGGERED, f"{self._reason(changes, put_back)}; {moved}")
+
+    def _reason(self, changes: Sequence[ImageChange], put_back: Collection[str]) -> str:
+        """Say why, once for each tag."""
+        return ", ".join(dict.fromkeys(f"{c.stream}:{c.tag} {self._what_happened(c, put_back)}" for c in changes))
+
+    def _what_happened(self, change: ImageChange, put_back: Collection[str]) -> str:
+        if change.is_lookup:
+            return "is what the image names"
+        if change.target in put_back:
+            return "has not moved, so an edit is put back (pause the trigger to keep it)"
+        # A workload that is new, or whose trigger is, has an image that the tag never had.
+        stream = self._state.streams.get(change.stream)
+        return "moved" if stream and change.before in stream.earlier(change.tag) else "is followed"
 
     def _tell_problems(self, workload: Workload, kind: Kind, plan: Plan) -> None:
         """Say what is wrong with the triggers, once for each state of them."""
@@ -430,16 +450,6 @@ def _undone(stored: Workload, changes: Sequence[ImageChange]) -> str:
         for change in changes
         if has.get(change.target, change.after) != change.after
     )
-
-
-def _reason(changes: Sequence[ImageChange]) -> str:
-    """Say why, with each tag once."""
-    followed = ", ".join(dict.fromkeys([f"{c.stream}:{c.tag}" for c in changes if not c.is_lookup]))
-    named = ", ".join(dict.fromkeys([f"{c.stream}:{c.tag}" for c in changes if c.is_lookup]))
-    told = [f"{followed} moved"] if followed else []
-    if named:
-        told.append(f"{named} is what the image names")
-    return ", ".join(told)
 
 
 def _asked(workload: Workload, plan: Plan) -> tuple[str, ...]:

@@ -60,6 +60,17 @@ def test_resolves_by_the_reference_policy(found: Stream, expected: str, tag: str
     assert found.resolve_all() == {"latest": Resolved(expected, DIGEST, 3)}
 
 
+@pytest.mark.parametrize("tag", ["latest", ""])
+def test_what_was_pulled_before_is_named_by_the_reference_policy_too(tag: str) -> None:
+    digests = [f"sha256:{letter * 64}" for letter in "cba"]
+    items = (*(item(f"r.io/shop/web@{digest}", digest) for digest in digests), item("", ""))
+    tags = (TagHistory("latest", items), TagHistory("other", items[1:]))
+    assert stream(tags=tags).earlier(tag) == {f"r.io/shop/web@{digest}" for digest in digests[1:]}
+    local = stream(LOCAL, tags=tags, status_repository=INTERNAL)
+    assert local.earlier(tag) == local.earlier(tag) == {f"{INTERNAL}@{digest}" for digest in digests[1:]}
+    assert stream().earlier(tag) == frozenset()
+
+
 def test_a_reference_tag_resolves_to_the_recorded_name_even_if_local() -> None:
     recorded = (TagHistory("latest", (item("quay.io/app:floating", image=""),)),)
     found = stream(LOCAL, tags=recorded, status_repository=INTERNAL)

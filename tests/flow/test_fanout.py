@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from listener.core import runs, triggers
 from listener.core.actions import LAST_TRIGGERED, Operation
 from listener.core.build_configs import BuildTrigger
+from listener.core.history import TagHistory
 from listener.core.kinds import DEPLOYMENT, JOB, KINDS, SHIPWRIGHT_BUILD, Form, Kind
 from listener.core.managers import Manager
 from listener.core.notices import Reason
@@ -36,6 +37,7 @@ from tests.flow.fakes import (
     deployment_config,
     digest,
     image_of,
+    item,
     named,
     now,
     pull_spec,
@@ -363,7 +365,31 @@ async def test_what_was_done_is_told_on_the_workload(world: World) -> None:
         await world.state.queue.idle()
     [notice] = world.notices.given
     assert (notice.reason, notice.subject.kind, notice.subject.uid) == ("ImageTriggered", "Deployment", "uid of app")
-    assert notice.message == f"shop/web:latest moved; app: old:1 -> {pull_spec('a')}"
+    assert notice.message == f"shop/web:latest is followed; app: old:1 -> {pull_spec('a')}"
+
+
+async def test_why_an_image_is_set_is_told_by_what_happened(world: World) -> None:
+    def messages() -> list[str]:
+        return [notice.message for notice in world.notices.of(Reason.IMAGE_TRIGGERED)]
+
+    key = world.put(workload("app", image=pull_spec("a")))
+    edited = "shop/web:latest has not moved, so an edit is put back (pause the trigger to keep it)"
+    async with running(world):
+        world.state.put_stream(replace(stream(version=2), tags=(TagHistory("latest", (item("b"), item("a"))),)))
+        await world.state.queue.idle()
+        assert messages()[0] == f"shop/web:latest moved; app: {pull_spec('a')} -> {pull_spec('b')}"
+        world.put(workload("new", image="new:1"))
+        await world.state.queue.idle()
+        assert messages()[1] == f"shop/web:latest is followed; app: new:1 -> {pull_spec('b')}"
+        for image in ("edited", pull_spec("a")):  # the second as `kubectl rollout undo` does
+            by_hand(world, key, image)
+            await world.state.queue.idle()
+            assert messages()[-1] == f"{edited}; app: {image} -> {pull_spec('b')}"
+        items = (item("c"), item("b"), item("a"))
+        world.state.put_stream(replace(stream(version=3), tags=(TagHistory("latest", items),)))
+        await asyncio.sleep(10)
+        moved = f"shop/web:latest moved; app: {pull_spec('b')} -> {pull_spec('c')}"
+        assert messages()[4:] == [moved, moved]
 
 
 async def test_a_refusal_is_told_on_the_workload_and_an_outage_is_not(world: World) -> None:
