@@ -33,6 +33,7 @@ _RUNG: Final = 3
 _FIRST: Final = 33  # at once, where nothing is known
 _PAYS: Final = 0.03  # what a doubling must gain, and a half may cost; like all gains here a natural logarithm
 _FEWEST: Final = 32  # completions in a window
+_DROPS: Final = 0.25  # without an answer, for each completion of a window; with more it says nothing
 _USED: Final = 0.7  # of the limit, on the mean; at a limit of 1 our own work between two requests shows
 
 _LOOKS: Final = 6  # that one trial may add
@@ -110,9 +111,14 @@ class Knee:
         self._start_anew(self.limit // 2)
 
     def dropped(self, now: float) -> None:
-        """A request was given up, or ended in a way that does not tell how fast the server is."""
+        """A request was given up, or ended in a way that does not tell how fast the server is.
+
+        A few of them fall on every window alike, and take their time in it. Many say that the server was not there.
+        """
         self._leave(now)
-        self._settle()
+        self._window.drop()
+        if self._window.is_void:
+            self._settle()
 
     def _raise_bar(self, now: float) -> None:
         """Not that many again, for a while: longer when the last try came to nothing, too."""
@@ -270,6 +276,7 @@ class _Window:
         self._pass_by = pass_by
         self._left = max(2 * limit, _FEWEST)
         self._completions = self._left
+        self._drops = 0
         self._began: float | None = None
         self._now = 0.0
         self._used = 0.0  # requests in flight, times seconds
@@ -287,6 +294,13 @@ class _Window:
         self._pass_by -= 1
         if self._pass_by == 0:
             self._began = self._now
+
+    def drop(self) -> None:
+        self._drops += 1
+
+    @property
+    def is_void(self) -> bool:
+        return self._drops > _DROPS * self._completions
 
     @property
     def is_complete(self) -> bool:

@@ -39,6 +39,8 @@ class Limit(Protocol):
 
     def refused(self, now: float, seconds: float) -> None: ...
 
+    def dropped(self, now: float) -> None: ...
+
 
 @dataclass
 class Fixed:
@@ -56,19 +58,24 @@ class Fixed:
     def refused(self, _now: float, _seconds: float) -> None:
         self.in_flight -= 1
 
+    def dropped(self, _now: float) -> None:
+        self.in_flight -= 1
+
 
 @dataclass(frozen=True)
 class Server:
     """Requests share what the server does at that many in flight; each has a different amount of work.
 
     `noise` is how much its speed wanders (natural logarithm), for a third of a second at a time. More requests than
-    `bears` are refused, with the advice to wait a second. After `slow_after` requests it has a third of its speed.
+    `bears` are refused, with the advice to wait a second. After `slow_after` requests it has a third of its speed. One
+    of so many `fails` comes to nothing.
     """
 
     rates: Mapping[int, float]
     noise: float = 0.0
     bears: int | None = None
     slow_after: int | None = None
+    fails: int | None = None
 
     def rate(self, in_flight: int) -> float:
         """Between two measured points their logarithms are joined by a line."""
@@ -95,7 +102,7 @@ class Run:
 
 
 def run(server: Server, limit: Limit, requests: int, seed: int = 0) -> Run:
-    """Send so many requests, as fast as the limit lets; those that are refused come again."""
+    """Send so many requests, as fast as the limit lets; those that are refused or fail come again."""
     work, weather = random.Random(seed), random.Random(seed + 1000)  # noqa: S311 - a dice that can be thrown again
     paces = [0.0, *(server.rate(n) / n for n in range(1, CEILING + 1))]
     now = progress = gate = 0.0  # `progress` is the work that each of those in flight has got since the beginning
@@ -124,7 +131,11 @@ def run(server: Server, limit: Limit, requests: int, seed: int = 0) -> Run:
             speed = math.exp(weather.gauss(0, server.noise))
             changes = now + weather.expovariate(3)
         elif now == answer:
-            heapq.heappop(serving)
+            _, served = heapq.heappop(serving)
+            if server.fails is not None and served % server.fails == 0:
+                limit.dropped(now)
+                left += 1
+                continue
             limit.ended(now)
             result.ended_at.append(now)
             result.limits.append(limit.limit)
@@ -151,6 +162,9 @@ def best(server: Server, requests: int, seed: int) -> float:
         pytest.param(Server(BUSY, 0.15), (64, 100), 1.06, id="busy and noisy"),
         pytest.param(Server(FLAT, 0.03), (2, 33), 1.06, id="flat: a few do as well as a hundred"),
         pytest.param(Server(FLAT, 0.15), (2, 50), 1.06, id="flat and noisy"),
+        pytest.param(Server(FLAT, 0.03, fails=60), (2, 33), 1.06, id="flat, and one of sixty fails"),
+        pytest.param(Server(FLAT, 0.03, fails=10), (2, 33), 1.06, id="flat, and one of ten fails"),
+        pytest.param(Server(BUSY, 0.03, fails=10), (64, 100), 1.04, id="busy, and one of ten fails"),
         pytest.param(Server(DISK, 0.03), (50, 100), 1.04, id="group commit"),
         pytest.param(Server(DISK, 0.15), (50, 100), 1.06, id="group commit, noisy"),
         pytest.param(Server(FAR, 0.03), (90, 100), 1.04, id="far away: all that may be"),
@@ -358,6 +372,19 @@ def test_stays_between_one_and_the_ceiling(ceiling: int) -> None:
         seen.add(knee.limit)
         assert 1 <= knee.limit <= ceiling
     assert ceiling == 1 or len(seen) > 1
+
+
+def test_an_outage_does_not_look_like_a_slow_server() -> None:
+    """Again and again all that are in flight get no answer for half a minute."""
+    server, knee = Server(FAR), Knee(CEILING)
+    now = serve(knee, server, 5000, 0.0)
+    for _ in range(20):
+        now = serve(knee, server, 150, now)
+        fill(knee, now)
+        now += 30
+        while knee.in_flight:
+            knee.dropped(now)
+        assert knee.limit == CEILING
 
 
 def test_what_does_not_tell_how_fast_the_server_is_does_not_raise_the_limit() -> None:
