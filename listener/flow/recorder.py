@@ -2,8 +2,9 @@
 out.
 
 A notice that equals one sent before raises that Event's count instead of making a new one. While workloads wait for
-their patch nothing is sent; then at most `per_second`. What does not fit into the queue is dropped and counted: the
-metric and the log tell all of it, an Event is for the person who looks at one object.
+their patch nothing is sent; then at most `per_second`, warnings first: most of them are told once only. What does not
+fit into the queue is dropped and counted: the metric and the log tell all of it, an Event is for the person who looks
+at one object.
 """
 
 from __future__ import annotations
@@ -81,34 +82,39 @@ class Recorder:
         self._queue_limit = queue_limit
         self._remembered = remembered
         self._term = term or Endless()
-        self._pending: OrderedDict[Notice, _Pending] = OrderedDict()
+        self._warnings: OrderedDict[Notice, _Pending] = OrderedDict()
+        self._news: OrderedDict[Notice, _Pending] = OrderedDict()
         self._sent: OrderedDict[Notice, _Sent] = OrderedDict()
         self._arrived = asyncio.Event()
         self._dropped = 0
 
     def __len__(self) -> int:
-        return len(self._pending)
+        return len(self._warnings) + len(self._news)
 
     def record(self, notice: Notice) -> None:
-        """Ask for an Event. Returns at once."""
+        """Ask for an Event. Returns at once. Where there is no room, a warning takes that of the last piece of news."""
         now = self._now()
-        if known := self._pending.get(notice):
+        line = self._warnings if notice.reason.is_warning else self._news
+        if known := line.get(notice):
             known.count += 1
             known.last = now
-        elif len(self._pending) >= self._queue_limit:
+            return
+        if len(self) >= self._queue_limit:
             self._dropped += 1
             self._meter.event_dropped()
-        else:
-            self._pending[notice] = _Pending(1, now, now)
-            self._arrived.set()
+            if line is self._news or not self._news:
+                return
+            self._news.popitem()
+        line[notice] = _Pending(1, now, now)
+        self._arrived.set()
 
     async def run(self) -> None:
         while True:
             await self._arrived.wait()
             if self._term.is_on:
                 await during(self._term, self._work.idle)
-            notice, pending = self._pending.popitem(last=False)
-            if not self._pending:
+            notice, pending = (self._warnings or self._news).popitem(last=False)
+            if not self._warnings and not self._news:
                 self._arrived.clear()
                 self._tell_dropped()
             outcome = await self._send(notice, pending)

@@ -64,9 +64,9 @@ class FakeEvents:
         return [(sent.notice.message, sent.count) for sent in self.kept.values()]
 
 
-def notice(message: str = "it moved", name: str = "app") -> Notice:
+def notice(message: str = "it moved", name: str = "app", reason: Reason = Reason.IMAGE_TRIGGERED) -> Notice:
     key = WorkloadKey("Deployment", "shop", name)
-    return Notice(about_workload(key, DEPLOYMENT, "uid"), Reason.IMAGE_TRIGGERED, message)
+    return Notice(about_workload(key, DEPLOYMENT, "uid"), reason, message)
 
 
 @pytest.fixture
@@ -209,6 +209,35 @@ async def test_what_does_not_fit_is_dropped_counted_and_said(
     assert [message for message, _ in events.counts()] == [f"{number}" for number in range(10)]
     assert dict(events.counts())["3"] == 2
     assert [line["count"] for line in logs if line["event"] == "events.dropped"] == [15]
+
+
+async def test_a_warning_goes_before_the_rest_and_takes_its_place(
+    events: FakeEvents, work: KeyQueue[str], meter: Meter
+) -> None:
+    async with running(events, work, meter, queue_limit=10) as recorder:
+        work.add("busy")
+        for number in range(15):
+            recorder.record(notice(f"{number}"))
+        for warning in ("broken", "refused", "broken"):
+            recorder.record(notice(warning, reason=Reason.TRIGGER_FAILED))
+        recorder.record(notice("too late"))
+        assert len(recorder) == 10
+        work.done(await work.take())
+        await asyncio.sleep(60)
+    assert events.counts() == [("broken", 2), ("refused", 1), *((f"{number}", 1) for number in range(8))]
+    assert meter.dropped == 8
+
+
+async def test_warnings_that_do_not_fit_are_dropped_too(events: FakeEvents, work: KeyQueue[str], meter: Meter) -> None:
+    async with running(events, work, meter, queue_limit=10) as recorder:
+        work.add("busy")
+        for number in range(15):
+            recorder.record(notice(f"{number}", reason=Reason.TRIGGER_FAILED))
+        assert len(recorder) == 10
+        work.done(await work.take())
+        await asyncio.sleep(60)
+    assert [message for message, _ in events.counts()] == [f"{number}" for number in range(10)]
+    assert meter.dropped == 5
 
 
 @pytest.mark.parametrize("end", [End.REFUSED, End.UNREACHABLE, End.GONE, End.THROTTLED])
