@@ -43,6 +43,11 @@ class Outcome(NamedTuple, Generic[T]):
     may_pass: bool = False
     is_final: bool = False
 
+    @property
+    def is_for_want_of_a_webhook(self) -> bool:
+        """Whether the server is there, and an admission webhook that it must ask is not."""
+        return 'failed calling webhook "' in self.message
+
 
 def shortened(message: str, length: int) -> str:
     """Cut a server's sentence in the middle. It begins with what was refused and ends with why; between the two it may

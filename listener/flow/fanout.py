@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -34,6 +35,7 @@ from listener.flow.state import State
 log = structlog.get_logger()
 
 _TRACED_SECONDS = 600  # what is applied weeks later is no part of a push
+_LASTS = 3  # failures of one sort in a row: fewer pass by themselves
 _LONGEST_REASON = 500  # of an Event's 1,024 characters; some refusals hold the whole pod template
 
 T = TypeVar("T")
@@ -110,6 +112,21 @@ class NoLedger:
     def gone(self, key: WorkloadKey) -> None: ...
 
 
+@dataclass(slots=True)
+class _Failing:
+    """A workload whose patches fail: when to try again, and how often in a row they have ended the same way."""
+
+    backoff: Backoff
+    end: End | None = None
+    times: int = 0
+
+    def lasts(self, end: End) -> bool:
+        """Take one more end in; tell whether it is one of a row that will not pass by itself."""
+        self.times = self.times + 1 if end is self.end else 1
+        self.end = end
+        return self.times >= _LASTS
+
+
 class FanOut:
     """The looks at workloads: by `workers` at once at most, and as many patches as the throttle lets through."""
 
@@ -141,7 +158,7 @@ class FanOut:
         self._workers = workers
         self._tracer = tracer
         self._view = View(state.resolve, state.delivery_id, change_cause, state.streams.get, self._trace)
-        self._backoffs: dict[WorkloadKey, Backoff] = {}
+        self._backoffs: dict[WorkloadKey, _Failing] = {}
         self._told: dict[WorkloadKey, tuple[str, tuple[str, ...]]] = {}  # uid, and the problems its people were told of
         self._built: dict[WorkloadKey, tuple[str, ...]] = {}  # uid, and the images that a build was asked for with
 
@@ -275,6 +292,7 @@ class FanOut:
                 self._state.contests.settled(key)
                 self._tell_applied(outcome.stored, kind, changes, put_back)
             case End.STALE:
+                self._tell_failed(workload, kind, outcome)
                 await self._look_again(kind, key)
             case End.GONE:
                 # The watch will say so too; until then there is nothing to do for it.
@@ -375,8 +393,11 @@ class FanOut:
         self._ledger.gone(key)
 
     def _retry(self, key: WorkloadKey, at_least_seconds: float | None = None) -> None:
-        backoff = self._backoffs.setdefault(key, Backoff(1, 300))
-        self._state.queue.add_after(key, max(backoff.next(), at_least_seconds or 0), key.namespace)
+        delay = self._failing(key).backoff.next()
+        self._state.queue.add_after(key, max(delay, at_least_seconds or 0), key.namespace)
+
+    def _failing(self, key: WorkloadKey) -> _Failing:
+        return self._backoffs.setdefault(key, _Failing(Backoff(1, 300)))
 
     def _tell_applied(
         self, workload: Workload, kind: Kind, changes: Sequence[ImageChange], put_back: Collection[str] = ()
@@ -415,14 +436,21 @@ class FanOut:
             self._notify(workload, kind, Reason.TRIGGER_INVALID, problem)
 
     def _tell_failed(self, workload: Workload, kind: Kind, outcome: Outcome[Any]) -> None:
+        """Say that a patch failed, on the workload too where its owner can mend that. That somebody was faster is no
+        failure until it lasts.
+        """
+        lasts = self._failing(workload.key).lasts(outcome.end)
+        if outcome.end is End.STALE and not lasts:
+            return
         log.warning("patch.failed", workload=str(workload.key), end=outcome.end, reason=outcome.message)
         self._ledger.failed(workload.key, outcome.message or outcome.end, is_final=outcome.is_final)
-        if outcome.end is End.REFUSED:
+        if outcome.end in (End.REFUSED, End.STALE) or (lasts and outcome.is_for_want_of_a_webhook):
             advice = ""
             if outcome.is_final:
                 advice = f"; a {kind.name} cannot be changed so: put the trigger on what creates it, or create it anew"
             what = "the image could not be set" if kind.pod_spec_path else "the trigger failed"
-            message = f"{what}: {shortened(outcome.message, _LONGEST_REASON)}{advice}"
+            how = ", each time for a conflict" if outcome.end is End.STALE else ""
+            message = f"{what}{how}: {shortened(outcome.message, _LONGEST_REASON)}{advice}"
             self._notify(workload, kind, Reason.TRIGGER_FAILED, message)
 
     async def _tell_contested(self, workload: Workload, kind: Kind, lost: Mapping[str, Contest]) -> None:

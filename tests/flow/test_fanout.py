@@ -404,6 +404,72 @@ async def test_a_refusal_is_told_on_the_workload_and_an_outage_is_not(world: Wor
     assert "quota" in notice.message
 
 
+async def test_a_patch_that_never_fits_is_told_from_the_third_time_on(world: World) -> None:
+    key = world.put(workload("app"))
+    world.cluster.fault = lambda *_: Outcome(End.STALE, message="the object has been modified")
+    async with running(world):
+        with capture_logs() as logs:
+            world.move("a", 1)
+            while len(world.tries(key)) < 3:
+                assert world.notices.given == []
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)
+            [notice] = world.notices.given
+            assert (notice.reason, notice.subject.name) == ("TriggerFailed", "app")
+            assert "conflict" in notice.message
+            assert "the object has been modified" in notice.message
+            assert [line["end"] for line in logs if line["event"] == "patch.failed"] == ["stale"]
+            await asyncio.sleep(3600)
+        assert set(world.notices.given) == {notice}, "one Event, with a count"
+        world.cluster.fault = lambda *_: None
+        await asyncio.sleep(301)
+        assert world.image(key) == pull_spec("a")
+        told = len(world.notices.of(Reason.TRIGGER_FAILED))
+        answers = iter([Outcome[Any](End.STALE)] * 2)
+        world.cluster.fault = lambda *_: next(answers, None)
+        world.move("b", 2)
+        await asyncio.sleep(60)
+        assert world.image(key) == pull_spec("b")
+        assert len(world.notices.of(Reason.TRIGGER_FAILED)) == told, "the next row begins with the first"
+
+
+async def test_what_was_stored_in_an_outage_is_no_patch_that_never_fits(world: World) -> None:
+    world.put(workload("app"))
+    ends = iter([End.UNREACHABLE] * 5 + [End.STALE] * 2)
+    world.cluster.fault = lambda *_: Outcome(end) if (end := next(ends, None)) else None
+    async with running(world):
+        world.move("a", 1)
+        await asyncio.sleep(3600)
+    assert world.notices.reasons() == ["ImageTriggered"]
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        pytest.param(
+            'Internal error occurred: failed calling webhook "a.example.com": failed to call webhook: Post "https://'
+            'policy.ops.svc:443/": dial tcp 10.0.0.1:443: connect: connection refused',
+            True,
+            id="webhook",
+        ),
+        pytest.param("PATCH /apis/apps/v1/…: no answer from https://10.0.0.1: Connection refused", False, id="server"),
+    ],
+)
+async def test_a_webhook_that_does_not_answer_is_told_when_it_lasts_and_an_outage_never(
+    world: World, message: str, told: bool
+) -> None:
+    key = world.put(workload("app"))
+    world.cluster.fault = lambda *_: Outcome(End.UNREACHABLE, message=message)
+    async with running(world):
+        world.move("a", 1)
+        while len(world.tries(key)) < 3:
+            assert world.notices.given == []
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(3600)
+    assert set(world.notices.reasons()) == ({"TriggerFailed"} if told else set())
+    assert all("a.example.com" in notice.message for notice in world.notices.given)
+
+
 BROKEN = "no JSON"
 
 
