@@ -521,7 +521,11 @@ class Cluster:
                 return Outcome(End.UNREACHABLE, message=f"{method} {path}: the answer is not the object: {error}")
         whole = _message(answer)
         message = shortened(whole, _LONGEST_MESSAGE)
+        # The code is the webhook's choice: its 409 is no conflict, and its 429 says nothing of the server's load.
+        is_denial = whole.startswith('admission webhook "')
         match status:
+            case _ if is_denial:
+                pass
             case 404 if _names_an_object(answer):
                 return Outcome(End.GONE, message=message)
             case 404:
@@ -535,7 +539,8 @@ class Cluster:
             case status if status >= 500 and not _is_too_large(message):
                 return Outcome(End.UNREACHABLE, message=message, retry_after_seconds=_retry_after(headers))
         is_final = status == 422 and any(text in whole for text in _IMMUTABLE)
-        return Outcome(End.REFUSED, message=message, may_pass=status in (401, 403), is_final=is_final)
+        may_pass = status in (401, 403) or (is_denial and status not in (400, 422))
+        return Outcome(End.REFUSED, message=message, may_pass=may_pass, is_final=is_final)
 
     async def read(self, path: str, query: Mapping[str, str], *, limits: aiohttp.ClientTimeout) -> bytes:
         """GET a body. Raises ClusterUnavailable, ClusterRefused (with its status), WatchExpired (410)."""
@@ -840,14 +845,14 @@ def _is_too_large(message: str) -> bool:
 def _is_failed_patch(answer: bytes) -> bool:
     """Tell a failed `test` (or a path that is not there any more) from an object that somebody finds invalid.
 
-    Both are 422 Invalid. Validation fills `details` with the object and the fields, an admission webhook names itself;
-    a patch that did not fit leaves `details` empty.
+    Both are 422 Invalid. Validation fills `details` with the object and the fields; a patch that did not fit leaves
+    them empty.
     """
     try:
         status = msgspec.json.decode(answer, type=dict)
     except msgspec.DecodeError:
         return False
-    return not status.get("details") and not str(status.get("message")).startswith("admission webhook")
+    return not status.get("details")
 
 
 def _refusal(what: str, status: int, headers: Mapping[str, str], answer: bytes) -> Exception:

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import trustme
 from kubernetes_asyncio import client, config
 from structlog.testing import capture_logs
 
@@ -31,6 +32,7 @@ from listener.errors import ClusterRefused, ClusterUnavailable, SettingsError, W
 from listener.sandbox.cluster import Fault
 from tests.cluster_under_test import ClusterUnderTest
 from tests.edges.api_server import api_server, hangs, kubeconfig_for, refuses, says, streams
+from tests.sandbox.webhook import Answering, remote, rule, webhooks
 
 WEB = StreamKey("shop", "web")
 APP = WorkloadKey("Deployment", "shop", "app")
@@ -355,6 +357,22 @@ async def test_a_list_of_one_namespace_names_no_other(ours: Cluster, cluster: Cl
     assert page.keys == {web.key}
 
 
+async def test_what_a_webhook_denies_is_refused_whatever_code_it_gives(
+    cluster: ClusterUnderTest, ours: Cluster, ca: trustme.CA
+) -> None:
+    def deny(code: int) -> Answering:
+        return lambda _: {"allowed": False, "status": {"code": code, "message": "no way"}}
+
+    async with remote(cluster.kubeconfig) as api, webhooks(api, ca) as hooks:
+        key = await deployment(cluster, api.namespace, "app")
+        await hooks.register(hooks.webhook(rules=[rule("deployments", operations=("UPDATE",))]))
+        for code in (404, 409, 429, 500):
+            hooks.answers["/a"] = deny(code)
+            outcome = await ours.patch_workload(DEPLOYMENT, key, set_image("app", "new:1"))
+            assert (outcome.end, outcome.may_pass, outcome.retry_after_seconds) == (End.REFUSED, True, None), code
+            assert outcome.message == 'admission webhook "a.example.com" denied the request: no way'
+
+
 # On a cluster that is switched to a bad day
 
 
@@ -560,10 +578,19 @@ async def test_a_server_that_does_not_serve_the_resource_is_told_from_an_object_
             id="422 validation",
         ),
         pytest.param(
-            refuses(422, 'admission webhook "x" denied the request', reason="Invalid"),
+            refuses(422, 'admission webhook "x" denied the request: no', reason="Invalid"),
             End.REFUSED,
             False,
             id="422 webhook",
+        ),
+        *(
+            pytest.param(
+                refuses(code, 'admission webhook "x" denied the request: no', {"Retry-After": "3"}, details=details),
+                End.REFUSED,
+                code != 400,
+                id=f"{code} webhook",
+            )
+            for code, details in [(400, {}), (404, NOT_FOUND["details"]), (409, {}), (429, {}), (500, {}), (503, {})]
         ),
         pytest.param(refuses(403, "forbidden", reason="Forbidden"), End.REFUSED, True, id="403"),
         pytest.param(refuses(401, "Unauthorized", reason="Unauthorized"), End.REFUSED, True, id="401"),
@@ -584,7 +611,7 @@ async def test_a_server_that_does_not_serve_the_resource_is_told_from_an_object_
 async def test_how_a_write_ends(tmp_path: Path, answer: Any, end: End, may_pass: bool) -> None:
     async with api_server(tmp_path, answer) as server:
         outcome = await server.cluster.patch_workload(DEPLOYMENT, APP, set_image("app", "x"))
-    assert (outcome.end, outcome.may_pass) == (end, may_pass)
+    assert (outcome.end, outcome.may_pass, outcome.retry_after_seconds) == (end, may_pass, None)
     assert outcome.message
 
 
