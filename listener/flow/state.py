@@ -92,8 +92,10 @@ class State:
             self._compare(before, workload)
         if self.observer and workload.is_rolled_out and self.workloads.get(key) is workload:
             self.observer.rolled_out(workload)
-        if is_news or (before and not self._knows(key)):
+        if is_news:
             self.queue.add(key, key.namespace)
+        elif before and not self._knows(key):
+            self._let_go(key)
 
     @contextmanager
     def expecting(self, workload: Workload, images: Mapping[str, str]) -> Iterator[None]:
@@ -111,14 +113,10 @@ class State:
             self.put_workload(workload)
 
     def discard_workload(self, key: WorkloadKey) -> None:
-        """Forget a workload. One more look at it lets others forget what they kept for it."""
+        """Forget a workload."""
         if self._knows(key):
             self.workloads.discard(key)
-            if self._term.is_on:
-                self.queue.add(key, key.namespace)
-            else:
-                self.queue.forget(key)
-                self.rounds.begun(key)
+            self._let_go(key)
 
     def resolve(self, key: StreamKey, tag: str) -> Resolved | None:
         return self.streams.resolve(key, tag)
@@ -157,6 +155,14 @@ class State:
             self.contests.forget(after.key)
         elif images := containers_set_back(before, after, self.resolve):
             self.contests.set_back(after, images)
+
+    def _let_go(self, key: WorkloadKey) -> None:
+        """A workload is followed no more. One more look at it lets others forget what they kept for it."""
+        if self._term.is_on:
+            self.queue.add(key, key.namespace)
+        else:
+            self.queue.forget(key)
+            self.rounds.begun(key)
 
     def _is_expected(self, workload: Workload) -> bool:
         return self._expected.get(workload.key) == (workload.uid, workload.planned)

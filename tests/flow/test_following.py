@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from listener.core.build_configs import BuildTrigger
-from listener.core.kinds import BUILD_CONFIG, KINDS
+from listener.core.kinds import BUILD_CONFIG, JOB, KINDS
 from listener.core.notices import Notice, Reason, about_stream
 from listener.core.streams import StreamKey
 from listener.core.triggers import Triggers
@@ -149,6 +149,17 @@ async def test_what_comes_and_goes_stays_in_no_queue(replica: Replica) -> None:
     replica.term.set(on=True)
     await asyncio.sleep(A_MOMENT)
     assert replica.image(kept) == pull_spec("a")
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_what_ends_or_is_followed_no_more_stays_in_no_queue(replica: Replica, is_deleted: bool) -> None:
+    """A Job that ran to its end is read as one without triggers."""
+    for number in range(1000):
+        key = replica.put(workload(f"job-{number}", kind=JOB))
+        replica.put(replace(replica.cluster.workloads[key], triggers=Triggers()))
+        if is_deleted:
+            replica.state.discard_workload(key)
+    assert (len(replica.state.queue), len(replica.state.workloads)) == (0, 0)
 
 
 async def test_a_workload_that_goes_while_its_round_waits_holds_up_no_later_one(replica: Replica) -> None:
