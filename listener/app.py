@@ -172,6 +172,7 @@ class Service:
             ledger=self._ledger,
             term=term,
             tracer=tracer,
+            streams_known=self._streams_known,
         )
         self._tracer = tracer
         self._turns = openshift.Turns()
@@ -441,6 +442,12 @@ class Service:
             "Workloads with a trigger that cannot be followed.",
             "kind",
             lambda: self._by_kind(self._fan_out.invalid()),
+        )
+        watch(
+            "listener_waiting_triggers",
+            "Workloads with a trigger whose tag has been missing for minutes.",
+            "kind",
+            lambda: self._by_kind(self._fan_out.waiting()),
         )
         watch(
             "listener_contested_workloads",

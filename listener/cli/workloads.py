@@ -14,6 +14,7 @@ import msgspec
 
 from listener.cli import output
 from listener.cli.streams import ATTEMPTS, NOT_SERVED, CommandFailed, again, line
+from listener.core import overview
 from listener.core.actions import Operation, View
 from listener.core.kinds import KINDS, Kind
 from listener.core.outcomes import Outcome
@@ -69,12 +70,7 @@ class Snapshot:
         """Tell why a tag points at nothing, as far as is known."""
         if key not in self.streams:
             return f"there is no right to read ImageStream {key}"
-        stream = self.streams[key]
-        if stream is None:
-            return f"there is no ImageStream {key}"
-        if stream.spec_tag(tag) or not stream.history(tag).is_empty:
-            return f"{key}:{tag} points at nothing yet"
-        return f"ImageStream {key} has no tag {tag} yet"
+        return overview.missing(key, tag, self.streams[key])
 
     @property
     def view(self) -> View:

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     STREAM_REFUSED = "StreamRefused"
     IMAGE_TRIGGERED = "ImageTriggered"
     TRIGGER_INVALID = "TriggerInvalid"
+    TRIGGER_WAITS = "TriggerWaits"
     TRIGGER_FAILED = "TriggerFailed"
     TRIGGER_CONTESTED = "TriggerContested"
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from listener.core.actions import Plan, View
 from listener.core.build_configs import BuildTrigger
 from listener.core.deployment_configs import ConfigTrigger
-from listener.core.streams import StreamKey
+from listener.core.streams import Stream, StreamKey
 from listener.core.triggers import ContainerTrigger, Place, RunTrigger, Trigger, locate
 from listener.core.workloads import Record, Workload
 
@@ -51,6 +51,15 @@ class TriggerState:
 def look(workload: Workload, plan: Plan, view: View, missing: Missing) -> tuple[TriggerState, ...]:
     """Tell how each trigger stands, in their order; then what cannot be read. `plan` is the one for that very view."""
     return tuple(_Looking(workload, plan, view, missing).run())
+
+
+def missing(key: StreamKey, tag: str, stream: Stream | None) -> str:
+    """Tell why a tag points at nothing; `stream` is None where there is none."""
+    if stream is None:
+        return f"there is no ImageStream {key}"
+    if stream.spec_tag(tag) or not stream.history(tag).is_empty:
+        return f"{key}:{tag} points at nothing yet"
+    return f"ImageStream {key} has no tag {tag} yet"
 
 
 class _Looking:

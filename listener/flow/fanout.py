@@ -31,6 +31,7 @@ from listener.errors import ClusterError
 from listener.flow.backoff import Backoff
 from listener.flow.leadership import Endless, Term
 from listener.flow.state import State
+from listener.flow.waiting import Waiting
 
 log = structlog.get_logger()
 
@@ -145,7 +146,9 @@ class FanOut:
         ledger: Ledger | None = None,
         term: Term | None = None,
         tracer: Tracer = NO_TRACER,
+        streams_known: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`streams_known` is waited for before a stream is said to be missing; without it all are known."""
         self._store = store
         self._state = state
         self._recorder = recorder
@@ -160,6 +163,7 @@ class FanOut:
         self._view = View(state.resolve, state.delivery_id, change_cause, state.streams.get, self._trace)
         self._backoffs: dict[WorkloadKey, _Failing] = {}
         self._told: dict[WorkloadKey, tuple[str, tuple[str, ...]]] = {}  # uid, and the problems its people were told of
+        self._waiting = Waiting(state, streams_known or _at_once)
         self._built: dict[WorkloadKey, tuple[str, ...]] = {}  # uid, and the images that a build was asked for with
 
     async def run(self) -> None:
@@ -167,13 +171,14 @@ class FanOut:
             for number in range(self._workers):
                 workers.create_task(self._work(), name=f"fan-out {number}")
             workers.create_task(self._forget_terms(), name="fan-out terms")
+            workers.create_task(self._waiting.run(), name="fan-out streams")
 
     async def _forget_terms(self) -> None:
         """Another replica has acted since: what we knew of our own doing is worth nothing any more."""
         while True:
             await self._term.begun()
             await self._term.ended()
-            again = {*self._backoffs, *self._told, *self._state.contests.clear()}
+            again = {*self._backoffs, *self._told, *self._waiting.clear(), *self._state.contests.clear()}
             for known in (self._backoffs, self._told, self._built):
                 known.clear()
             for key in sorted(again):  # for the next term, should there be one
@@ -182,6 +187,10 @@ class FanOut:
     def invalid(self) -> Mapping[str, int]:
         """How many workloads of each kind have a trigger that cannot be followed."""
         return Counter(key.kind for key in self._told)
+
+    def waiting(self) -> Mapping[str, int]:
+        """How many workloads of each kind have a trigger whose tag has been missing for minutes."""
+        return self._waiting.counts()
 
     async def _work(self) -> None:
         queue = self._state.queue
@@ -222,6 +231,7 @@ class FanOut:
             return False
         self._state.rounds.begun(key)
         self._tell_problems(workload, kind, plan)
+        self._tell_missing(workload, kind)
         lost = self._state.contests.lost(key)
         newly_left = self._state.contests.leave(key, {name: lost[name] for name in plan.left})
         if plan.left:
@@ -388,6 +398,7 @@ class FanOut:
         """The workload is gone, and so is what was kept for it."""
         self._backoffs.pop(key, None)
         self._told.pop(key, None)
+        self._waiting.forget(key)
         self._built.pop(key, None)
         self._state.contests.forget(key)
         self._ledger.gone(key)
@@ -435,6 +446,13 @@ class FanOut:
             log.warning("trigger.invalid", workload=str(workload.key), problem=problem)
             self._notify(workload, kind, Reason.TRIGGER_INVALID, problem)
 
+    def _tell_missing(self, workload: Workload, kind: Kind) -> None:
+        """Say which tags are not there, once that has lasted."""
+        if missing := self._waiting.look(workload):
+            log.warning("trigger.waits", workload=str(workload.key), reason=missing)
+            message = f"it waits for a tag: {shortened(missing, _LONGEST_REASON)}"
+            self._notify(workload, kind, Reason.TRIGGER_WAITS, message)
+
     def _tell_failed(self, workload: Workload, kind: Kind, outcome: Outcome[Any]) -> None:
         """Say that a patch failed, on the workload too where its owner can mend that. That somebody was faster is no
         failure until it lasts.
@@ -468,6 +486,10 @@ class FanOut:
 
     def _notify(self, workload: Workload, kind: Kind, reason: Reason, message: str) -> None:
         self._recorder.record(Notice(about_workload(workload.key, kind, workload.uid), reason, message))
+
+
+async def _at_once() -> None:
+    """Nothing is to be waited for."""
 
 
 def _undone(stored: Workload, changes: Sequence[ImageChange]) -> str:

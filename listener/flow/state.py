@@ -73,10 +73,13 @@ class State:
         self._wake_streams(news)
 
     def discard_stream(self, key: StreamKey) -> None:
-        """Forget a stream. Its workloads keep their images: nothing is left that could tell them otherwise."""
+        """Forget a stream. Its workloads keep their images: nothing is left that could tell them otherwise. But they
+        wait from now on, which is to be noticed.
+        """
         news = self.streams.discard(key)
         for tag in news.moved:
             self._arrivals.pop((key, tag), None)
+            self._ask_for((key, tag))
         self._wake_streams(news)
         if not self._term.is_on:
             self.stream_queue.forget(key)

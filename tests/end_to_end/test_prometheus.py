@@ -39,6 +39,7 @@ METRICS = {
     "listener_streams": "gauge",
     "listener_workloads": "gauge",
     "listener_invalid_triggers": "gauge",
+    "listener_waiting_triggers": "gauge",
     "listener_leader": "gauge",
     "listener_tasks": "gauge",
     "process_resident_memory_bytes": "gauge",

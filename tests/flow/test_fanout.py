@@ -86,9 +86,9 @@ async def world() -> World:
 
 
 @asynccontextmanager
-async def running(world: World) -> AsyncIterator[FanOut]:
+async def running(world: World, **options: Any) -> AsyncIterator[FanOut]:
     fan_out = FanOut(
-        world.cluster, world.state, world.notices, world.meter, world.throttle, now, kinds=KINDS, workers=100
+        world.cluster, world.state, world.notices, world.meter, world.throttle, now, kinds=KINDS, workers=100, **options
     )
     task = asyncio.create_task(fan_out.run())
     try:
@@ -931,6 +931,86 @@ async def test_a_run_that_cannot_be_started_is_told_as_such_and_tried_again(worl
         world.cluster.fault = lambda _verb, _: None
         await asyncio.sleep(10)
     assert told(world) == [pull_spec("a")]
+
+
+# Tags that are not there
+
+
+@pytest.mark.parametrize(
+    ("tag", "told"),
+    [
+        pytest.param("wbe:latest", "there is no ImageStream shop/wbe", id="stream"),
+        pytest.param("web:x", "ImageStream shop/web has no tag x yet", id="tag"),
+    ],
+)
+async def test_a_tag_that_is_not_there_for_minutes_is_told_once(world: World, tag: str, told: str) -> None:
+    world.move("a", 1)
+    key = world.put(workload("app", tag=tag))
+    async with running(world) as fan_out:
+        await asyncio.sleep(240)
+        assert (world.notices.given, dict(fan_out.waiting())) == ([], {})
+        await asyncio.sleep(120)
+        [notice] = world.notices.given
+        assert (notice.reason, notice.subject.name) == ("TriggerWaits", "app")
+        assert told in notice.message
+        assert dict(fan_out.waiting()) == {"Deployment": 1}
+        world.put(workload("app", tag=tag, image="by:hand"))
+        await asyncio.sleep(24 * 3600)
+        assert world.notices.given == [notice]
+        world.state.put_stream(stream(StreamKey("shop", tag.partition(":")[0]), version=2, latest="b", x="b"))
+        await asyncio.sleep(1)
+        assert world.image(key) == pull_spec("b")
+        assert dict(fan_out.waiting()) == {}
+
+
+async def test_a_tag_that_comes_soon_is_told_of_nowhere(world: World) -> None:
+    """As people do: the workload first, then the push."""
+    world.put(workload("app"))
+    async with running(world):
+        await asyncio.sleep(240)
+        world.move("a", 1)
+        await asyncio.sleep(3600)
+    assert world.notices.reasons() == ["ImageTriggered"]
+
+
+async def test_a_paused_trigger_waits_for_nothing(world: World) -> None:
+    path = "spec.template.spec.containers[0].image"
+    entry = {"from": {"kind": "ImageStreamTag", "name": "wbe:latest"}, "fieldPath": path, "paused": True}
+    world.put(workload("app", annotation=json.dumps([entry])))
+    async with running(world) as fan_out:
+        await asyncio.sleep(3600)
+        assert (world.notices.given, dict(fan_out.waiting())) == ([], {})
+
+
+async def test_a_stream_that_is_deleted_is_missed_after_minutes(world: World) -> None:
+    world.put(workload("app"))
+    world.move("a", 1)
+    async with running(world) as fan_out:
+        await asyncio.sleep(3600)
+        world.state.discard_stream(WEB)
+        await asyncio.sleep(600)
+        assert world.notices.reasons() == ["ImageTriggered", "TriggerWaits"]
+        assert world.image(workload("app").key) == pull_spec("a")
+        world.state.discard_workload(workload("app").key)
+        await asyncio.sleep(1)
+        assert dict(fan_out.waiting()) == {}
+
+
+async def test_no_stream_is_missed_until_they_were_all_seen(world: World) -> None:
+    seen = asyncio.Event()
+
+    async def streams_known() -> None:
+        await seen.wait()
+
+    world.put(workload("app"))
+    async with running(world, streams_known=streams_known):
+        await asyncio.sleep(3600)
+        assert world.notices.given == []
+        seen.set()
+        await asyncio.sleep(240)
+        assert world.notices.given == []
+        await asyncio.sleep(600)
+    assert world.notices.reasons() == ["TriggerWaits"]
 
 
 async def test_how_many_triggers_are_invalid_is_counted_until_they_are_mended(world: World) -> None:

@@ -212,6 +212,19 @@ async def test_who_does_not_lead_any_more_complains_of_nothing(replica: Replica)
     assert dict(replica.fan_out.invalid()) == {"Deployment": 1}
 
 
+async def test_who_does_not_lead_any_more_misses_no_tag(replica: Replica) -> None:
+    replica.term.set(on=True)
+    replica.put(workload("app"))
+    await asyncio.sleep(600)
+    assert dict(replica.fan_out.waiting()) == {"Deployment": 1}
+    replica.term.set(on=False)
+    await asyncio.sleep(A_MOMENT)
+    assert dict(replica.fan_out.waiting()) == {}
+    replica.term.set(on=True)
+    await asyncio.sleep(600)
+    assert replica.notices.reasons() == ["TriggerWaits"] * 2
+
+
 async def test_what_another_patches_is_no_fight(replica: Replica) -> None:
     """What we know of a stream may be older than what the leader knows: its patch then seems to set an image back."""
     key = replica.put(workload("app", image=pull_spec("a")))

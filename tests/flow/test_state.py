@@ -155,12 +155,13 @@ async def test_an_arrival_is_forgotten_with_its_tag(state: State, how: str) -> N
     assert state.arrival(WEB, "latest") is None
 
 
-async def test_a_deleted_stream_leaves_its_workloads_alone(state: State) -> None:
+async def test_a_deleted_stream_is_missed_by_those_that_follow_it(state: State) -> None:
     state.put_workload(workload("app"))
+    state.put_workload(workload("follows-nothing-of-it", tag="web:none"))
     state.put_stream(stream(latest="a"))
     await woken(state)
     state.discard_stream(WEB)
-    assert await woken(state) == []
+    assert await woken(state) == ["app"]
     assert state.resolve(WEB, "latest") is None
 
 
