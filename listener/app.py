@@ -173,6 +173,7 @@ class Service:
             term=term,
             tracer=tracer,
             streams_known=self._streams_known,
+            namespaces=settings.namespaces,
         )
         self._tracer = tracer
         self._turns = openshift.Turns()

@@ -312,7 +312,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     workloads: tuple[WorkloadKind, ...] = ()
     """More kinds that are followed; they need the rights get, list, watch and patch."""
     namespaces: tuple[Name, ...] = ()
-    """Where streams and workloads are looked for; empty: everywhere."""
+    """Where streams and workloads are looked for; empty: everywhere. A stream elsewhere cannot be followed."""
     lookup: Lookup = Lookup()
     leader_election: LeaderElection = LeaderElection()
     logging: Logging = Logging()

@@ -102,12 +102,13 @@ async def _impact(common: Common, settings: Settings, name: TagName, to: str | N
     async with cluster_of(common, with_lookups=True) as cluster:
         own = common.namespace or cluster.namespace
         asked = name.within(own)
-        workloads = Workloads(cluster, settings.kinds())
+        workloads = Workloads(cluster, settings.kinds(), settings.namespaces)
         listing = Listing(settings.namespaces or [None], own)
         found = await Streams(cluster, timeout_seconds=0).get(asked.key)
         if to is None:
             found.must_have(asked.tag)
-            move = _Move(asked, frozenset({(asked.key, asked.tag)}), Snapshot({asked.key: found.stream}), None)
+            snapshot = Snapshot({asked.key: found.stream}, settings.namespaces)
+            move = _Move(asked, frozenset({(asked.key, asked.tag)}), snapshot, None)
         else:
             move = await _move(workloads, listing, asked, found.stream, to, settings)
         with output.Progress() as progress:
@@ -136,7 +137,7 @@ async def _move(
     tags = impacts.moved_tags(before, after) | {(asked.key, asked.tag)}
     if not item.image:
         output.note(f"{item.docker_image_reference} is shown as it is written; the service would write its digest")
-    return _Move(asked, tags, Snapshot(dict(after)), after[asked.key].resolve(asked.tag))
+    return _Move(asked, tags, Snapshot(dict(after), settings.namespaces), after[asked.key].resolve(asked.tag))
 
 
 async def _followers(workloads: Workloads, listing: Listing, move: _Move) -> list[tuple[Kind, Workload]]:
@@ -156,7 +157,7 @@ async def _complete(workloads: Workloads, snapshot: Snapshot, followers: Iterabl
         for trigger in workload.triggers.valid
     }
     more = await workloads.streams(wanted - snapshot.streams.keys())
-    return Snapshot({**more.streams, **snapshot.streams})
+    return replace(snapshot, streams={**more.streams, **snapshot.streams})
 
 
 def _planner(snapshot: Snapshot) -> Callable[[Kind, Workload], Plan]:

@@ -25,6 +25,7 @@ from listener.core.streams import Stream, StreamKey
 from listener.core.trigger_edits import Found
 from listener.core.workloads import Workload
 from listener.edges import objects
+from listener.settings import Settings
 
 if TYPE_CHECKING:
     from listener.edges.cluster import Collection
@@ -59,11 +60,11 @@ def command(common: Common, files: tuple[str, ...], lookup: bool, all_namespaces
         raise click.UsageError(f"-A goes with no {'-f' if files else '-n'}")
     if lookup and not files:
         raise click.UsageError("--cluster goes with -f: without it, the cluster is looked at anyway")
-    kinds = settings_of(common).kinds()
+    settings = settings_of(common)
     if files:
-        run(_lint_files(common, kinds, files, lookup=lookup))
+        run(_lint_files(common, settings, files, lookup=lookup))
     else:
-        run(_lint_cluster(common, kinds, all_namespaces=all_namespaces))
+        run(_lint_cluster(common, settings, all_namespaces=all_namespaces))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +102,22 @@ class _Looked:
         return lint.check_other(self.document)
 
 
-async def _lint_files(common: Common, kinds: Sequence[Kind], files: Sequence[str], *, lookup: bool) -> None:
+async def _lint_files(common: Common, settings: Settings, files: Sequence[str], *, lookup: bool) -> None:
+    kinds, namespaces = settings.kinds(), settings.namespaces
     found = [each for file in files for each in read(file)]
     if not lookup:
         looked = [_look(each, kinds, common.namespace or "") for each in found]
-        _show(common, looked, Known(_streams(looked), "is not in these files"))
+        _show(common, looked, Known(_streams(looked), "is not in these files", namespaces))
         return
     async with cluster_of(common) as cluster:
         looked = [_look(each, kinds, common.namespace or cluster.namespace) for each in found]
         inside = _streams(looked)
         more = await Workloads(cluster).streams(_wanted(looked) - inside.keys())
-        _show(common, looked, Known({**more.streams, **inside}, "may not be read by you"))
+        _show(common, looked, Known({**more.streams, **inside}, "may not be read by you", namespaces))
 
 
-async def _lint_cluster(common: Common, kinds: Sequence[Kind], *, all_namespaces: bool) -> None:
+async def _lint_cluster(common: Common, settings: Settings, *, all_namespaces: bool) -> None:
+    kinds = settings.kinds()
     async with cluster_of(common) as cluster:
         own = common.namespace or cluster.namespace
         listing = Listing([None if all_namespaces else own], own)
@@ -137,7 +140,7 @@ async def _lint_cluster(common: Common, kinds: Sequence[Kind], *, all_namespaces
                 looked += found
         listing.tell()
         more = await workloads.streams(_wanted(looked) - inside.keys())
-        _show(common, looked, Known({**more.streams, **inside}, "may not be read by you"))
+        _show(common, looked, Known({**more.streams, **inside}, "may not be read by you", settings.namespaces))
 
 
 def _streams(looked: Iterable[_Looked]) -> dict[StreamKey, Stream | None]:

@@ -62,13 +62,14 @@ def command(
     """
     if pause + resume + remove > 1:
         raise click.UsageError("expected one of --pause, --resume and --remove")
-    kinds = settings_of(common).kinds()
+    settings = settings_of(common)
+    kinds = settings.kinds()
     try:
         kind, name = kind_names.parse(workload, kinds)
     except InvalidName as error:
         raise click.UsageError(str(error)) from error
     asked = _Asked(kind, name, target, source, True if pause else False if resume else None, remove)
-    run(_triggers(common, asked))
+    run(_triggers(common, asked, settings.namespaces))
 
 
 class _Asked:
@@ -107,10 +108,10 @@ class _Asked:
         return trigger_edits.pause(found, Choice(self.target), paused=bool(self.paused))
 
 
-async def _triggers(common: Common, asked: _Asked) -> None:
+async def _triggers(common: Common, asked: _Asked, namespaces: Sequence[str]) -> None:
     async with cluster_of(common) as cluster:
         key = WorkloadKey(asked.kind.label, common.namespace or cluster.namespace, asked.name)
-        workloads = Workloads(cluster)
+        workloads = Workloads(cluster, namespaces=namespaces)
         before, changed = None, False
         if asked.changes:
             before, changed = await workloads.change(asked.kind, key, asked.plan)

@@ -14,7 +14,7 @@ import msgspec
 
 from listener.cli import output
 from listener.cli.streams import ATTEMPTS, NOT_SERVED, CommandFailed, again, line
-from listener.core import overview
+from listener.core import overview, streams
 from listener.core.actions import Operation, View
 from listener.core.kinds import KINDS, Kind
 from listener.core.outcomes import Outcome
@@ -58,12 +58,17 @@ async def each(work: Callable[[T], Awaitable[V]], over: Iterable[T]) -> list[V]:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Streams as they were read: None for one that does not exist; one that may not be read is not in it."""
+    """Streams as they were read: None for one that does not exist; one that may not be read is not in it.
+
+    Those outside of `namespaces` (none means all) are there for whoever reads them, but resolve to nothing, as for the
+    service.
+    """
 
     streams: Mapping[StreamKey, Stream | None] = field(default_factory=dict)
+    namespaces: Sequence[str] = ()
 
     def resolve(self, key: StreamKey, tag: str) -> Resolved | None:
-        stream = self.streams.get(key)
+        stream = None if streams.hindrance(key, self.namespaces) else self.streams.get(key)
         return stream.resolve(tag) if stream else None
 
     def missing(self, key: StreamKey, tag: str) -> str:
@@ -74,15 +79,16 @@ class Snapshot:
 
     @property
     def view(self) -> View:
-        return View(self.resolve, lambda _, __: None, stream=self.streams.get)
+        return View(self.resolve, lambda _, __: None, stream=self.streams.get, namespaces=self.namespaces)
 
 
 class Workloads:
-    """The workloads of one cluster, of these kinds."""
+    """The workloads of one cluster, of these kinds; they follow streams of these namespaces, none means all."""
 
-    def __init__(self, cluster: Cluster, kinds: Sequence[Kind] = KINDS) -> None:
+    def __init__(self, cluster: Cluster, kinds: Sequence[Kind] = KINDS, namespaces: Sequence[str] = ()) -> None:
         self.cluster = cluster
         self.kinds = kinds
+        self._namespaces = namespaces
 
     async def get(self, kind: Kind, key: WorkloadKey) -> tuple[Found, Workload]:
         """Read a workload, as its owner wrote it and as planning needs it. Raises CommandFailed, ClusterUnavailable."""
@@ -143,7 +149,7 @@ class Workloads:
                     raise
                 return None
 
-        return Snapshot(dict(found for found in await each(read, wanted) if found))
+        return Snapshot(dict(found for found in await each(read, wanted) if found), self._namespaces)
 
 
 class Listing:

@@ -6,7 +6,7 @@ This room must not know how a patch is sent or what time it is.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -38,7 +38,7 @@ class View:
     """What tags point at, and which delivery brought them there, where that is known.
 
     `stream` is asked where an image names a tag; without it none is looked up. `trace` is that of the delivery, "" if
-    there is none.
+    there is none. `namespaces` are those that are looked at, none means all: elsewhere no tag may resolve.
     """
 
     resolve: Callable[[StreamKey, str], Resolved | None]
@@ -46,6 +46,7 @@ class View:
     change_cause: bool = True
     stream: Callable[[StreamKey], Stream | None] = _no_stream
     trace: Callable[[StreamKey, str], str] = _no_trace
+    namespaces: Collection[str] = ()
 
 
 class ImageChange(NamedTuple):

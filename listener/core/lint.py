@@ -7,7 +7,7 @@ files may be in the cluster. This room must not know where objects come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -52,10 +52,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The streams that were looked at, None for those that do not exist. `unknown` says why others were not."""
+    """The streams that were looked at, None for those that do not exist. `unknown` says why others were not.
+
+    `namespaces` are those of the settings, none means all.
+    """
 
     streams: Mapping[StreamKey, Stream | None]
     unknown: str
+    namespaces: Collection[str] = ()
 
     def get(self, key: StreamKey) -> Stream | None:
         return self.streams.get(key)
@@ -372,6 +376,8 @@ def _resolved(known: Known, key: StreamKey, tag: str) -> streams.Resolved | None
 
 
 def _stream(known: Known, key: StreamKey) -> tuple[Severity, str] | None:
+    if hindrance := streams.hindrance(key, known.namespaces):
+        return Severity.ERROR, hindrance
     if key not in known.streams:
         return Severity.INFO, f"ImageStream {_named(key)} {known.unknown}"
     return None if known.get(key) else (Severity.ERROR, f"there is no ImageStream {_named(key)}")

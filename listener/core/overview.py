@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from listener.core import streams
 from listener.core.actions import Plan, View
 from listener.core.build_configs import BuildTrigger
 from listener.core.deployment_configs import ConfigTrigger
@@ -115,6 +116,8 @@ class _Looking:
         state, why = State.CURRENT, ""
         if trigger.paused:
             state = State.PAUSED
+        elif hindrance := streams.hindrance(trigger.stream, self._view.namespaces):
+            state, why = State.BROKEN, hindrance
         elif not tagged:
             state, why = State.WAITS, self._missing(trigger.stream, trigger.tag)
         elif (target, trigger.stream, trigger.tag) in self._changes:

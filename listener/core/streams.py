@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -345,6 +345,17 @@ class Summary:
 
     tags: str
     updated: str
+
+
+def hindrance(key: StreamKey, namespaces: Collection[str]) -> str:
+    """Tell why a stream cannot be followed where only these namespaces are looked at, "" if it can; none means all.
+
+    One of a file may have no namespace yet.
+    """
+    if not namespaces or key.namespace in ("", *namespaces):
+        return ""
+    why = f"namespace {key.namespace} is not among the `namespaces` of the settings"
+    return f"ImageStream {key} cannot be followed: {why}"
 
 
 def summarise(histories: Iterable[TagHistory]) -> Summary:

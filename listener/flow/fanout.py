@@ -147,8 +147,11 @@ class FanOut:
         term: Term | None = None,
         tracer: Tracer = NO_TRACER,
         streams_known: Callable[[], Awaitable[None]] | None = None,
+        namespaces: Collection[str] = (),
     ) -> None:
-        """`streams_known` is waited for before a stream is said to be missing; without it all are known."""
+        """`streams_known` is waited for before a stream is said to be missing; without it all are known. They are
+        those of `namespaces`, none means all.
+        """
         self._store = store
         self._state = state
         self._recorder = recorder
@@ -160,10 +163,12 @@ class FanOut:
         self._kinds: Mapping[str, Kind] = {kind.label: kind for kind in kinds}
         self._workers = workers
         self._tracer = tracer
-        self._view = View(state.resolve, state.delivery_id, change_cause, state.streams.get, self._trace)
+        self._view = View(
+            state.resolve, state.delivery_id, change_cause, state.streams.get, self._trace, namespaces=namespaces
+        )
         self._backoffs: dict[WorkloadKey, _Failing] = {}
         self._told: dict[WorkloadKey, tuple[str, tuple[str, ...]]] = {}  # uid, and the problems its people were told of
-        self._waiting = Waiting(state, streams_known or _at_once)
+        self._waiting = Waiting(state, streams_known or _at_once, namespaces)
         self._built: dict[WorkloadKey, tuple[str, ...]] = {}  # uid, and the images that a build was asked for with
 
     async def run(self) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from listener.core import overview
+from listener.core import overview, streams
 from listener.core.workloads import Workload, WorkloadKey
 from listener.flow.state import State
 
@@ -30,10 +30,16 @@ class _Wait:
 class Waiting:
     """A memory of those that wait. The queue of the state is asked for another look when there is something to tell."""
 
-    def __init__(self, state: State, streams_known: Callable[[], Awaitable[None]]) -> None:
-        """`streams_known` is waited for first: then no stream seems missing that was only not seen yet."""
+    def __init__(
+        self, state: State, streams_known: Callable[[], Awaitable[None]], namespaces: Collection[str] = ()
+    ) -> None:
+        """`streams_known` is waited for first: then no stream seems missing that was only not seen yet.
+
+        What is followed outside of `namespaces` (none means all) will never come, which is for others to tell.
+        """
         self._state = state
         self._streams_known = streams_known
+        self._namespaces = namespaces
         self._known_since: float | None = None
         self._waits: dict[WorkloadKey, _Wait] = {}
 
@@ -51,7 +57,9 @@ class Waiting:
         missing = [
             (trigger.stream, trigger.tag)
             for trigger in workload.triggers.valid
-            if not trigger.paused and resolve(trigger.stream, trigger.tag) is None
+            if not trigger.paused
+            and resolve(trigger.stream, trigger.tag) is None
+            and not streams.hindrance(trigger.stream, self._namespaces)
         ]
         if not missing:
             self._waits.pop(workload.key, None)

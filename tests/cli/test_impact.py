@@ -264,3 +264,14 @@ async def test_the_namespaces_of_the_settings_are_looked_at(tmp_path: Path) -> N
         assert (await run("impact", "web:latest", *options)).code == 0
         asked = {one.path for one in server.asked if one.path.endswith("/deployments")}
     assert asked == {f"/apis/apps/v1/namespaces/{name}/deployments" for name in ("shop", "lab")}
+
+
+async def test_a_stream_that_the_service_does_not_look_at_moves_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(yaml.safe_dump({"namespaces": ["lab"], "logging": {"level": "error"}}))
+    async with api_server(tmp_path, cluster(deployment("a"), everywhere=False)) as server:
+        assert server.cluster is not None
+        options = ("-n", "shop", "--config", file, "--kubeconfig", tmp_path / "kubeconfig")
+        done = await run("impact", "web:latest", *options)
+    (row,) = rows(done.out)
+    assert row[-1].startswith("broken: ImageStream shop/web cannot be followed: namespace shop is not among")

@@ -193,6 +193,21 @@ async def test_kinds_of_the_settings(tmp_path: Path) -> None:
     assert (await lint(tmp_path, STREAM, rollout, args=("--config", str(file)))).code == 0
 
 
+async def test_namespaces_of_the_settings(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(yaml.safe_dump({"namespaces": ["shop"]}))
+    options = ("-n", "shop", "--config", str(file))
+    away = json.loads(trigger("web:latest"))
+    away[0]["from"]["namespace"] = "base"
+    base = STREAM.replace("{name: web}", "{name: web, namespace: base}")
+    done = await lint(tmp_path, base, deployment(json.dumps(away)), args=options)
+    assert "follows base/web:latest: ImageStream base/web cannot be followed: namespace base is not among" in done.out
+    assert done.code == 1
+    assert (await lint(tmp_path, STREAM, deployment(trigger("web:latest")), args=options)).code == 0
+    without = await lint(tmp_path, STREAM, deployment(trigger("web:latest")), args=("--config", str(file)))
+    assert without.code == 0, "whose namespace is known later only"
+
+
 async def test_standard_input() -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "listener", "lint", "-f", "-"),

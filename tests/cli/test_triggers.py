@@ -52,6 +52,16 @@ async def test_a_table_of_all_triggers(world: World) -> None:
     assert "broken: triggers[3].from.name: expected STREAM:TAG" in lines[4]
 
 
+async def test_a_stream_that_the_service_does_not_look_at_is_not_followed(world: World, tmp_path: Path) -> None:
+    await world.stream("web", latest=(A,))
+    await world.workload("app", json.dumps([entry("web", "web:latest")]))
+    file = tmp_path / "settings.yaml"
+    file.write_text(yaml.safe_dump({"namespaces": ["lab"]}))
+    shown = (await world.listener("triggers", "deploy/app", "--config", file)).text
+    here = world.namespace
+    assert f"broken: ImageStream {here}/web cannot be followed: namespace {here} is not among" in shown
+
+
 async def test_the_same_for_programs(world: World) -> None:
     await world.stream("web", latest=(A,))
     await world.workload("app", json.dumps([entry("web", "web:latest", paused=True), "x"]))

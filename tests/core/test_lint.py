@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -214,6 +215,14 @@ def test_tags_of_other_namespaces_must_be_shared() -> None:
     base = objects.read_stream(json.dumps({"metadata": {"name": "base", "namespace": "infra"}}).encode())
     (line,) = told(lint.check_stream(read, found, known(read, base)))
     assert line.startswith("error: tag a: ImageStream infra/base does not share its tags with namespace shop")
+
+
+def test_tags_of_namespaces_that_nobody_looks_at_are_followed_by_no_stream() -> None:
+    source = {"kind": "ImageStreamTag", "name": "base:1", "namespace": "infra"}
+    found = body({"name": "a", "from": source})
+    read = stream({"name": "a", "from": source})
+    (line,) = told(lint.check_stream(read, found, replace(known(read), namespaces=("shop",))))
+    assert line.startswith("error: tag a: ImageStream infra/base cannot be followed: namespace infra is not among")
 
 
 # Workloads

@@ -153,3 +153,13 @@ def test_triggers_of_what_is_run(
     found = annotated(*entries, kind=SHIPWRIGHT_BUILD)
     states = look(SHIPWRIGHT_BUILD, found, Record(1, images))
     assert [(state.target, state.now, state.state) for state in states] == expected
+
+
+def test_what_no_service_looks_at_is_broken() -> None:
+    view = View(lambda *_: None, lambda *_: None, namespaces=frozenset({"lab"}))
+    found = annotated(entry("[0]"), entry("[1]", paused=True))
+    workload = Workload(WorkloadKey("Deployment", "lab", "app"), "u", "1", found, CONTAINERS, ())
+    plan = plans.plan(workload, DEPLOYMENT, view, now=NOW)
+    broken, paused = overview.look(workload, plan, view, lambda _, __: "there is none")
+    assert (broken.state, broken.why) == (BROKEN, *plan.problems)
+    assert paused.state is PAUSED

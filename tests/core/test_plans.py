@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -84,3 +85,18 @@ def test_a_container_without_a_name_can_be_set_by_its_index(
     ]
     assert list(plan.operations[: len(expected)]) == expected
     assert str(plan.operations[len(expected)]["path"]).startswith("/metadata/annotations/")
+
+
+@pytest.mark.parametrize("kind", [*KINDS, UNNAMED, BARE], ids=lambda kind: kind.label)
+def test_a_stream_in_a_namespace_that_nobody_looks_at_is_a_problem_unless_its_trigger_is_paused(kind: Kind) -> None:
+    view = View(lambda *_: None, lambda *_: None, namespaces=frozenset({"here", "there"}))
+    found = workload(kind)
+    plan = plans.plan(found, kind, view, now=NOW)
+    assert plan.problems == (
+        "ImageStream shop/web cannot be followed: namespace shop is not among the `namespaces` of the settings",
+    )
+    assert not plan.changes
+    paused = replace(found, triggers=Triggers(tuple(replace(trigger, paused=True) for trigger in found.triggers.valid)))
+    assert plans.plan(paused, kind, view, now=NOW).problems == ()
+    seen = replace(view, namespaces=frozenset({"shop"}))
+    assert plans.plan(found, kind, seen, now=NOW).problems == ()

@@ -72,6 +72,7 @@ async def test_a_broken_trigger_becomes_an_event_and_the_good_one_beside_it_is_f
     namespace = await cluster.namespace("bad")
     await api.create(workload("Deployment", namespace, "no-json", "hello"))
     await api.create(workload("Deployment", namespace, "no-container", trigger("web:latest", container="absent")))
+    await api.create(workload("Deployment", namespace, "abroad", trigger("web:latest", namespace="abroad")))
     await api.create(workload("Deployment", namespace, "good", trigger("web:latest")))
     settings = [registry(HOST, integrated=True, verify=False)]
     async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace]) as listener:
@@ -86,19 +87,20 @@ async def test_a_broken_trigger_becomes_an_event_and_the_good_one_beside_it_is_f
         await eventually(good_one_runs, what="the good Deployment runs the digest")
 
         async def told() -> bool:
-            return len(await api.events(namespace, "TriggerInvalid")) == 2
+            return len(await api.events(namespace, "TriggerInvalid")) == 3
 
-        await eventually(told, what="both broken triggers have an Event")
+        await eventually(told, what="the broken triggers have an Event each")
         messages = {e["involvedObject"]["name"]: e["message"] for e in await api.events(namespace, "TriggerInvalid")}
         assert "JSON" in messages["no-json"]
         assert "absent" in messages["no-container"]
+        assert "namespace abroad is not among the `namespaces`" in messages["abroad"]
         assert await listener.metric('listener_invalid_triggers{kind="Deployment"}') >= 1
         (moved,) = await eventually(lambda: api.events(namespace, "TagMoved"))
         assert moved["involvedObject"]["kind"] == "ImageStream"
         assert DIGEST in moved["message"]
         (triggered,) = await eventually(lambda: api.events(namespace, "ImageTriggered"))
         assert triggered["involvedObject"]["name"] == "good"
-    for name in ("no-json", "no-container"):
+    for name in ("no-json", "no-container", "abroad"):
         assert images(await api.workload("Deployment", namespace, name))["web"] == PLACEHOLDER
 
 

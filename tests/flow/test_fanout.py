@@ -996,6 +996,16 @@ async def test_a_stream_that_is_deleted_is_missed_after_minutes(world: World) ->
         assert dict(fan_out.waiting()) == {}
 
 
+async def test_a_stream_in_a_namespace_that_is_not_watched_is_told_at_once(world: World) -> None:
+    world.put(workload("app", annotation=from_shop(DEPLOYMENT.pod_spec_path), namespace="lab"))
+    async with running(world, namespaces=frozenset({"lab"})) as fan_out:
+        await asyncio.sleep(3600)
+        [notice] = world.notices.given
+        assert notice.reason == "TriggerInvalid"
+        assert "namespace shop is not among the `namespaces` of the settings" in notice.message
+        assert (dict(fan_out.invalid()), dict(fan_out.waiting())) == ({"Deployment": 1}, {})
+
+
 async def test_no_stream_is_missed_until_they_were_all_seen(world: World) -> None:
     seen = asyncio.Event()
 
