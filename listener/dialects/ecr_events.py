@@ -21,6 +21,7 @@ from listener.dialects import cloud_events, payload
 from listener.dialects.payload import Findings, Unusable
 
 TRANSFORMED: Final = "com.amazon.ecr."
+_LONGEST_HOST: Final = 253
 _PUSH: Final = "com.amazon.ecr.image.push"
 _SOURCE: Final = "aws.ecr"
 _TITLE: Final = "ECR Image Action"
@@ -113,6 +114,6 @@ def _host(account: object, region: object) -> str:
         raise Unusable("the account or the region is missing, and with it the registry's host")
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     host = f"{account}.dkr.ecr.{region}.{domain}".lower()
-    if not references.is_registry(host):
+    if len(host) > _LONGEST_HOST or not references.is_registry(host):
         raise Unusable("the account and the region make no host of a registry")
     return host

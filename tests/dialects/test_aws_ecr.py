@@ -120,6 +120,7 @@ def test_what_is_not_for_us_is_ignored(found: dict[str, Any], why: str) -> None:
         pytest.param(event(account=123456789012), "the account must be a text", id="account is a number"),
         pytest.param(event(region=["eu-west-1"]), "the region must be a text", id="region is a list"),
         pytest.param(event(account="a/b"), "make no host of a registry", id="an account with a path"),
+        pytest.param(event(region="9" * 250), "make no host of a registry", id="a region without an end"),
         pytest.param(event({"repository-name": None}), "repository is missing", id="no repository"),
         pytest.param(event({"image-tag": 7}), "a tag must be a text", id="tag is a number"),
         pytest.param(event({"image-digest": "sha256:short"}), "digest is none", id="short digest"),
