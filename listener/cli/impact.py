@@ -15,7 +15,7 @@ from listener.cli import output
 from listener.cli.options import Common, run, stream_tag_argument, workload_options
 from listener.cli.streams import CommandFailed, Streams, cluster_of, line, settings_of
 from listener.cli.workloads import Listing, Snapshot, Workloads, each, named
-from listener.core import impacts, lookup_states, overview, plans
+from listener.core import impacts, lookup_states, lookups, overview, plans
 from listener.core.actions import Plan
 from listener.core.kinds import Form, Kind
 from listener.core.names import TagName
@@ -33,6 +33,7 @@ _WOULD: Final[Mapping[Form, str]] = {
     Form.RUN: "would run",
 }
 _WOULD_LOOK_UP: Final = "would be looked up"
+_CANNOT_CHANGE: Final = "cannot be changed"
 _STATES: Final = {
     lookup_states.State.DIFFERS: (State.DIFFERS, "its image is the tag's name"),
     lookup_states.State.WAITS: (State.WAITS, "its image is the name of a tag that points at nothing yet"),
@@ -177,17 +178,20 @@ def _rows(
         _Row(kind, workload, tag, state)
         for kind, workload in sorted(followers, key=lambda pair: (pair[1].key.namespace, *pair[1].key))
         for tag, state in (
-            *_followed(workload, plan(kind, workload), snapshot),
+            *_followed(kind, workload, plan(kind, workload), snapshot),
             *_named(workload, snapshot),
         )
         if tag in move.tags
     ]
 
 
-def _followed(workload: Workload, plan: Plan, snapshot: Snapshot) -> Iterator[tuple[Tag, TriggerState]]:
+def _followed(kind: Kind, workload: Workload, plan: Plan, snapshot: Snapshot) -> Iterator[tuple[Tag, TriggerState]]:
     for state in overview.look(workload, plan, snapshot.view, snapshot.missing):
-        if state.trigger:
-            yield (state.trigger.stream, state.trigger.tag), state
+        if state.trigger is None:
+            continue
+        is_too_late = state.state is State.DIFFERS and lookups.is_fixed(kind)
+        told = replace(state, why=f"nobody can change a {kind.label}'s images") if is_too_late else state
+        yield (state.trigger.stream, state.trigger.tag), told
 
 
 def _named(workload: Workload, snapshot: Snapshot) -> Iterator[tuple[Tag, TriggerState]]:
@@ -284,7 +288,9 @@ def _word(row: _Row) -> str:
         return str(row.state.state)
     if row.refusal and row.refusal != _NOT_ASKED:
         return row.refusal.partition(":")[0]
-    return _WOULD_LOOK_UP if row.is_lookup else _WOULD[row.kind.form]
+    if row.is_lookup:
+        return _WOULD_LOOK_UP
+    return _CANNOT_CHANGE if lookups.is_fixed(row.kind) else _WOULD[row.kind.form]
 
 
 def _state(row: _Row) -> str:

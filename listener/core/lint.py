@@ -81,6 +81,7 @@ def check_workload(workload: Workload, found: Found, known: Known) -> list[Findi
     return [
         *(_of_state(state, is_partial=is_partial) for state in states if state.why),
         *(finding for state in states if (finding := _of_tag(state, known))),
+        *_too_late(workload, found.kind),
         *_annotations(found),
         *_forcing(found),
         *_lookups(workload, found, known),
@@ -267,6 +268,13 @@ def _of_tag(state: TriggerState, known: Known) -> Finding | None:
     severity, why = found
     who = f"the trigger for {state.target}" if state.target else "a trigger"
     return Finding(severity, f"{who} follows {_named(trigger.stream)}:{trigger.tag}: {why}")
+
+
+def _too_late(workload: Workload, kind: Kind) -> Iterator[Finding]:
+    if lookups.is_fixed(kind) and (workload.triggers.valid or workload.triggers.problems):
+        why = f"a trigger on a {kind.label} can never act, for nobody can change a {kind.label}'s images"
+        advice = f"put it on the CronJob, or whatever else creates the {kind.label}"
+        yield Finding(Severity.WARNING, f"{why}; {advice}")
 
 
 def _annotations(found: Found) -> Iterator[Finding]:

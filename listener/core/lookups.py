@@ -77,7 +77,11 @@ def concerns(kind: Kind) -> bool:
 
 
 def is_fixed(kind: Kind) -> bool:
-    """Tell whether a pod spec of that kind stays as it was created."""
+    """Tell whether the images of a pod spec of that kind stay as they were created.
+
+    While a Job is suspended, its template may change in where the Pods run and, since Kubernetes 1.36, in what
+    resources they ask for. Never in an image.
+    """
     return kind.label == JOB.label
 
 

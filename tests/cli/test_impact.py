@@ -141,6 +141,25 @@ async def test_a_dry_run_stores_nothing(world: World) -> None:
     assert [each["dryRun"] for each in found["workloads"]] == ["accepted"]
 
 
+async def test_a_job_keeps_its_images(world: World) -> None:
+    here = world.namespace
+    await world.stream("web", latest=(A,))
+    annotations = {"image.openshift.io/triggers": trigger("web:latest")}
+    job: dict[str, Any] = {"apiVersion": "batch/v1", "kind": "Job"}
+    job["metadata"] = {"name": "job", "namespace": here, "annotations": annotations}
+    containers = [{"name": "web", "image": "old"}]
+    job["spec"] = {"suspend": True, "template": {"spec": {"containers": containers, "restartPolicy": "Never"}}}
+    assert (await world.client.create(f"/apis/batch/v1/namespaces/{here}/jobs", job)).end == "applied"
+    text = (await world.listener("impact", "web:latest", "--to", B)).text
+    why = "nobody can change a Job's images"
+    assert rows(text) == [[f"job {here}/job", "web", "old", SHORT_B, f"cannot be changed: {why}"]]
+    assert text.endswith(f"{here}/web:latest at {SHORT_B}: 1 cannot be changed")
+    (found,) = (await world.listener("impact", "web:latest", "-o", "json")).document["workloads"]
+    assert (found["state"], found["reason"]) == ("cannot be changed", why)
+    done = await world.listener("impact", "web:latest", "--server-dry-run")
+    assert (done.code, "field is immutable" in rows(done.out)[0][4]) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("args", "why"),
     [

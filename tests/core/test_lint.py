@@ -333,6 +333,30 @@ def test_an_annotation_on_the_template(kind: Kind, entries: list[Any], findings:
         assert line.startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("entries", "others"),
+    [
+        pytest.param([entry()], 0, id="one"),
+        pytest.param([entry(paused=True)], 0, id="paused"),
+        pytest.param([entry(), "x"], 1, id="beside a bad one"),
+        pytest.param(["x"], 1, id="only a bad one"),
+    ],
+)
+def test_a_trigger_on_a_job_can_never_act(entries: list[Any], others: int) -> None:
+    lines = check(JOB, *entries)
+    assert lines.count(NEVER_ACTS) == 1
+    assert len(lines) == 1 + others, lines
+    assert check(JOB) == []
+    owners = [{"kind": "CronJob", "name": "web", "controller": True}]
+    assert check(JOB, *entries, ownerReferences=owners) == []
+
+
+NEVER_ACTS = (
+    "warning: a trigger on a Job can never act, for nobody can change a Job's images; put it on the CronJob, or"
+    " whatever else creates the Job"
+)
+
+
 def test_an_annotation_where_spec_triggers_count() -> None:
     (line,) = check(DEPLOYMENT_CONFIG, entry())
     assert line.startswith("warning: nobody reads its trigger annotation: a DeploymentConfig says in spec.triggers")
