@@ -8,7 +8,7 @@ from __future__ import annotations
 from listener.core.build_configs import BuildTrigger
 from listener.core.deployment_configs import ConfigTrigger
 from listener.core.streams import StreamKey
-from listener.core.triggers import ContainerTrigger, Place, RunTrigger, Trigger, locate
+from listener.core.triggers import ContainerTrigger, Place, RunTrigger, Trigger, locate, taken
 from listener.core.workloads import Workload
 
 
@@ -28,7 +28,7 @@ def stands_at(workload: Workload, stream: StreamKey, tag: str, pull_spec: str) -
 
 def hindrance(workload: Workload, stream: StreamKey, tag: str) -> str:
     """Say why a workload cannot follow the tag with all its triggers on it; "" if nothing hinders it."""
-    claimed: dict[Place, Trigger] = {}
+    claimed: dict[Place, ContainerTrigger] = {}
     for trigger in workload.triggers.valid:
         if not isinstance(trigger, ContainerTrigger):
             continue
@@ -38,7 +38,7 @@ def hindrance(workload: Workload, stream: StreamKey, tag: str) -> str:
             if ours:
                 return place
         elif (first := claimed.setdefault(place, trigger)) is not trigger and ours:
-            return f"fieldPath {trigger.field_path}: {first.field_path} sets the same container, and that one counts"
+            return taken(trigger, first, workload.at(*place).name)
     return ""
 
 

@@ -15,7 +15,7 @@ from listener.core.actions import Plan, View
 from listener.core.build_configs import BuildTrigger
 from listener.core.deployment_configs import ConfigTrigger
 from listener.core.streams import Stream, StreamKey
-from listener.core.triggers import ContainerTrigger, Place, RunTrigger, Trigger, locate
+from listener.core.triggers import ContainerTrigger, Place, RunTrigger, Trigger, locate, taken
 from listener.core.workloads import Record, Workload
 
 Missing = Callable[[StreamKey, str], str]
@@ -94,8 +94,7 @@ class _Looking:
             return self._broken(str(trigger.container), trigger, place)
         container = self._workload.at(*place)
         if (first := self._claimed.setdefault(place, trigger)) is not trigger:
-            why = f"fieldPath {first.field_path} sets container {container.name!r} already, and that one counts"
-            return self._broken(container.name, trigger, f"fieldPath {trigger.field_path}: {why}")
+            return self._broken(container.name, trigger, taken(trigger, first, container.name))
         return self._state(container.name, trigger, container.image, waits_for_others=False)
 
     def _of_config(self, trigger: ConfigTrigger) -> Iterator[TriggerState]:

@@ -12,7 +12,7 @@ from datetime import datetime
 from listener.core import late_lookups
 from listener.core.actions import ImageChange, Operation, Plan, View, Why, pointer, set_image, why
 from listener.core.kinds import Kind
-from listener.core.triggers import ContainerTrigger, Place, locate
+from listener.core.triggers import ContainerTrigger, Place, locate, taken
 from listener.core.workloads import Workload
 
 
@@ -39,10 +39,7 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
             continue
         container = workload.at(*place)
         if (first := claimed.setdefault(place, trigger)) is not trigger:
-            problems.append(
-                f"fieldPath {trigger.field_path}: {first.field_path} sets container {container.name!r} already,"
-                " and that one counts; remove one of them"
-            )
+            problems.append(taken(trigger, first, container.name))
             continue
         if trigger.paused:
             continue

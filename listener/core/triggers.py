@@ -140,12 +140,10 @@ def parse(text: str, *, namespace: str, kind: Kind) -> Triggers:
         except _Fault as fault:
             problems.append(f"triggers[{position}]{fault}")
             continue
-        first, _ = valid.setdefault(_target(trigger), (position, trigger))
+        first, holder = valid.setdefault(_target(trigger), (position, trigger))
         if first != position:
-            problems.append(
-                f"triggers[{position}].fieldPath: triggers[{first}] has the same target already,"
-                " and that one counts; remove one of them"
-            )
+            same = f"triggers[{first}] has the same target {_already(holder)}"
+            problems.append(f"triggers[{position}].fieldPath: {same}")
     if len(entries) > _MAX_ENTRIES:
         problems.append(f"triggers[{_MAX_ENTRIES}] and all after it are not read: at most {_MAX_ENTRIES} entries are")
     return Triggers(tuple(trigger for _, trigger in valid.values()), tuple(problems))
@@ -172,6 +170,15 @@ def locate(trigger: ContainerTrigger, containers: Sequence[Named], init_containe
         f"fieldPath {trigger.field_path}: the workload has no container {trigger.container!r};"
         f" its containers are: {printable(known)}"
     )
+
+
+def taken(trigger: ContainerTrigger, first: ContainerTrigger, container: str) -> str:
+    """The sentence why a trigger sets nothing: another one before it has that container."""
+    return f"fieldPath {trigger.field_path}: {first.field_path} sets container {container!r} {_already(first)}"
+
+
+def _already(first: Trigger) -> str:
+    return f"already, and that one counts{', though it is paused' if first.paused else ''}; remove one of them"
 
 
 def find(

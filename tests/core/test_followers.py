@@ -106,8 +106,13 @@ def test_stands_at_the_tag_when_its_plan_changes_nothing_for_it(given: Workload,
         pytest.param(annotated(("base:latest", by_name("none"), False)), "", id="another tag's"),
         pytest.param(
             annotated(("base:latest", path(0), False), ("web:latest", by_name("c0"), False)),
-            "sets the same container",
+            "sets container 'c0' already, and that one counts; remove",
             id="another trigger has its container",
+        ),
+        pytest.param(
+            annotated(("base:latest", path(0), True), ("web:latest", by_name("c0"), False)),
+            "sets container 'c0' already, and that one counts, though it is paused; remove",
+            id="a paused one has its container",
         ),
     ],
 )

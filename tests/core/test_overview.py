@@ -79,7 +79,9 @@ def test_what_waits_or_is_broken_says_why() -> None:
     )
     assert waits.why == "nothing at shop/web:none"
     assert "there is no containers[5]" in missing.why
-    assert "containers[0].image sets container 'web' already" in twice.why
+    path = "spec.template.spec.containers"
+    told = f"{path}[0].image sets container 'web' already, and that one counts; remove one of them"
+    assert twice.why == f'fieldPath {path}[?(@.name=="web")].image: {told}'
     assert unread.why.startswith("triggers[1]: expected an object")
     assert unread.trigger is None
 

@@ -186,7 +186,7 @@ def test_an_image_that_somebody_else_keeps_taking_away_is_left_and_only_that() -
         pytest.param(
             workload(trigger("web"), trigger(0, API)),
             ["web"],
-            "fieldPath PATH[0]: PATH[web] sets container 'web' already",
+            "fieldPath PATH[0]: PATH[web] sets container 'web' already, and that one counts; remove one of them",
             id="two entries reach one container",
         ),
         pytest.param(
@@ -199,7 +199,10 @@ def test_an_image_that_somebody_else_keeps_taking_away_is_left_and_only_that() -
             workload(trigger(tag="v9"), trigger(0, API)), [], "'web' already", id="the first has it though it waits"
         ),
         pytest.param(
-            workload(trigger(paused=True), trigger(0, API)), [], "'web' already", id="the first has it though paused"
+            workload(trigger(paused=True), trigger(0, API)),
+            [],
+            "fieldPath PATH[0]: PATH[web] sets container 'web' already, and that one counts, though it is paused;",
+            id="the first has it though paused",
         ),
         pytest.param(
             workload(trigger(), problems=("bad entry",)), ["web"], "bad entry", id="problems of the annotation"

@@ -292,7 +292,10 @@ def test_of_two_entries_for_one_container_the_first_stays(second: object) -> Non
     found = parse(json.dumps([entry(), second]))
     assert found.valid == (GOOD,)
     (problem,) = found.problems
-    assert problem.startswith("triggers[1].fieldPath: triggers[0] has the same target")
+    told = "triggers[1].fieldPath: triggers[0] has the same target already, and that one counts"
+    assert problem == f"{told}; remove one of them"
+    (problem,) = parse(json.dumps([entry(paused=True), second])).problems
+    assert problem == f"{told}, though it is paused; remove one of them"
 
 
 def test_an_entry_that_cannot_be_followed_takes_no_place() -> None:

@@ -239,7 +239,7 @@ async def test_who_is_paused_or_right_already_or_waits_is_counted_apart(cluster:
     expected = {"matched": 7, "patched": 3, "current": 1, "paused": 1, "failed": 2, "rollouts": 3}
     assert counts(last(cluster)) == expected
     claimed, missing = last(cluster).failures
-    assert (claimed.name, "sets the same container" in claimed.reason) == ("claimed", True)
+    assert (claimed.name, "sets container 'app' already" in claimed.reason) == ("claimed", True)
     assert (missing.name, "no container 'none'" in missing.reason) == ("no-container", True)
 
 
