@@ -50,7 +50,7 @@ class Record:
 class Workload:
     """What planning needs of one workload.
 
-    `is_rolled_out` tells whether its Pods run what its pod spec says; None where its kind does not tell.
+    `is_rolled_out` tells whether its Pods run what its pod spec says; None where nothing rolls it out by itself.
     `has_annotations` is asked for before one is added. `record` is kept for kinds that are run. `lookups` are the
     containers whose images may be names of stream tags, where such names are looked up at all.
     """

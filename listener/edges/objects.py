@@ -98,11 +98,13 @@ class _RollingUpdate(_Struct):
 
 
 class _UpdateStrategy(_Struct):
+    type: str | None = None
     rolling_update: _RollingUpdate | None = None
 
 
 class _ScaledSpec(_Struct):
     replicas: int | None = None
+    paused: bool | None = None
     update_strategy: _UpdateStrategy | None = None
 
 
@@ -561,8 +563,14 @@ def _is_left_alone(kind: Kind, metadata: Metadata, status: _BuiltinStatus | None
 
 
 def _is_rolled_out(kind: Kind, metadata: Metadata, spec: Any, status: _BuiltinStatus | None) -> bool | None:
-    """Tell whether all Pods that shall run what the pod spec says do, as `kubectl rollout status` does."""
+    """Tell whether all Pods that shall run what the pod spec says do, as `kubectl rollout status` does.
+
+    None where nothing rolls out by itself: while it is paused, or where old Pods stay until somebody deletes them.
+    """
     if kind.label not in _ROLLED_OUT:
+        return None
+    strategy = spec.update_strategy if spec else None
+    if spec and (spec.paused or (strategy and strategy.type == "OnDelete")):
         return None
     if not status or status.observed_generation < (metadata.generation or 0):
         return False
@@ -571,7 +579,6 @@ def _is_rolled_out(kind: Kind, metadata: Metadata, spec: Any, status: _BuiltinSt
         return status.updated_number_scheduled >= wanted and status.number_available >= wanted
     wanted = 1 if spec is None or spec.replicas is None else spec.replicas
     if kind.label == STATEFUL_SET.label:
-        strategy = spec.update_strategy if spec else None
         kept = (strategy.rolling_update.partition or 0) if strategy and strategy.rolling_update else 0
         return status.updated_replicas >= wanted - kept and status.ready_replicas >= wanted
     return wanted <= status.updated_replicas == status.replicas <= status.available_replicas

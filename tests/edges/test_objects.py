@@ -288,6 +288,7 @@ def test_what_has_run_to_its_end_is_left_alone(kind: Kind, status: Any, is_over:
 DONE = {"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3, "readyReplicas": 3, "availableReplicas": 3}
 SCHEDULED = {"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 3}
 NONE_WANTED = {"observedGeneration": 2}
+ON_DELETE = {"updateStrategy": {"type": "OnDelete"}}
 
 
 def partition(number: int | None) -> dict[str, Any]:
@@ -339,6 +340,12 @@ def partition(number: int | None) -> dict[str, Any]:
         pytest.param(DAEMON_SET, {}, SCHEDULED | {"updatedNumberScheduled": 2}, False, id="DaemonSet: not updated"),
         pytest.param(DAEMON_SET, {}, SCHEDULED | {"numberAvailable": 2}, False, id="DaemonSet: unavailable"),
         pytest.param(DAEMON_SET, {}, NONE_WANTED, True, id="DaemonSet: no node wants it"),
+        pytest.param(DEPLOYMENT, {"paused": True}, DONE | {"updatedReplicas": 0}, None, id="Deployment: paused"),
+        pytest.param(DEPLOYMENT, {"paused": True}, {"observedGeneration": 1}, None, id="Deployment: paused, not seen"),
+        pytest.param(DEPLOYMENT, {"paused": False, "replicas": 3}, DONE, True, id="Deployment: not paused any more"),
+        pytest.param(STATEFUL_SET, ON_DELETE, DONE | {"updatedReplicas": 0}, None, id="StatefulSet: on delete"),
+        pytest.param(DAEMON_SET, ON_DELETE, SCHEDULED | {"updatedNumberScheduled": 0}, None, id="DaemonSet: on delete"),
+        pytest.param(DAEMON_SET, ON_DELETE, {"observedGeneration": 1}, None, id="DaemonSet: on delete, not seen"),
         pytest.param(CRON_JOB, {}, {}, None, id="CronJob: it runs when its time comes"),
         pytest.param(REPLICA_SET, {"replicas": 3}, DONE, None, id="ReplicaSet: it replaces no Pods"),
     ],
