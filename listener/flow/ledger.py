@@ -204,6 +204,12 @@ class Ledger:
         for fan_out in self._rolling.get(key, ()):
             self._stop_rolling(fan_out, key)
 
+    def not_rolling(self, key: WorkloadKey) -> None:
+        """A workload does not roll out by itself. One that did, before somebody paused it, counts no more as such."""
+        for fan_out in self._rolling.get(key, ()):
+            fan_out.rollouts -= 1
+            self._stop_rolling(fan_out, key)
+
     def rolled_out(self, workload: Workload) -> None:
         """A workload is rolled out, as it is now."""
         for fan_out in self._rolling.get(workload.key, ()):

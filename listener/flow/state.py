@@ -31,6 +31,8 @@ class Observer(Protocol):
 
     def rolled_out(self, workload: Workload) -> None: ...
 
+    def not_rolling(self, key: WorkloadKey) -> None: ...
+
 
 class State:
     """The streams, the workloads, and two queues of what to look at: workloads (`queue`) and streams.
@@ -93,8 +95,11 @@ class State:
         is_news = self.workloads.put(workload) and not self._is_expected(workload)
         if before and is_news and self._term.is_on:
             self._compare(before, workload)
-        if self.observer and workload.is_rolled_out and self.workloads.get(key) is workload:
-            self.observer.rolled_out(workload)
+        if self.observer and workload.is_rolled_out is not False and self.workloads.get(key) is workload:
+            if workload.is_rolled_out:
+                self.observer.rolled_out(workload)
+            else:
+                self.observer.not_rolling(key)
         if is_news:
             self.queue.add(key, key.namespace)
         elif before and not self._knows(key):

@@ -43,8 +43,8 @@ SOURCE = Source.of(Reference("r.example", "shop/web", "latest"))
 
 
 class Cluster(FakeCluster):
-    """A Deployment whose image changes is not rolled out any more. `stored` runs when a patch is stored, whose answer
-    comes `answer_seconds` later.
+    """What tells of its rollout is not rolled out any more when its image changes. `stored` runs when a patch is
+    stored, whose answer comes `answer_seconds` later.
     """
 
     answer_seconds = 0.0
@@ -61,7 +61,7 @@ class Cluster(FakeCluster):
 
     def put_workload(self, given: Workload) -> Workload:
         before = self.workloads.get(given.key)
-        if before and given.key.kind == DEPLOYMENT.label and image_of(before) != image_of(given):
+        if before and given.is_rolled_out is not None and image_of(before) != image_of(given):
             given = replace(given, is_rolled_out=False)
         return super().put_workload(given)
 
@@ -225,7 +225,8 @@ async def test_who_is_paused_or_right_already_or_waits_is_counted_apart(cluster:
     refusal: Outcome[Workload] = Outcome(End.REFUSED, message="not now")
     cluster.fault = lambda verb, found: refusal if (verb, found) == ("patch", key(0)) else None
     cluster.put_workload(workload("paused", annotation=annotation(paused=True)))
-    cluster.put_workload(workload("half-paused", annotation=annotation(paused=True, also="web:latest")))
+    half = workload("half-paused", annotation=annotation(paused=True, also="web:latest"))
+    cluster.put_workload(replace(half, is_rolled_out=True))
     cluster.put_workload(workload("no-container", annotation=annotation(container="none")))
     cluster.put_workload(workload("claimed", annotation=annotation(also="web:none")))
     async with running(Process(cluster)) as process:
@@ -501,6 +502,25 @@ async def test_a_rollout_that_never_ends_is_followed_no_longer_after_ten_minutes
         await asyncio.sleep(60)
         assert last(cluster).rolled_out == 1
         assert cluster.count("store") == 4
+
+
+async def test_what_is_paused_is_not_waited_for(cluster: Cluster) -> None:
+    fill(cluster, 3, image=pull_spec("a"))
+    cluster.put_workload(replace(cluster.workloads[key(0)], is_rolled_out=None))
+    async with running(Process(cluster)) as process:
+        await process.push("b")
+        await asyncio.sleep(1)
+        process.roll_out(key(1))
+        await asyncio.sleep(5)
+        assert last(cluster).phase is Phase.ROLLING_OUT
+        process.see(replace(cluster.workloads[key(2)], is_rolled_out=None))  # by a person who saw the rollout begin
+        await asyncio.sleep(5)
+        done = {"matched": 3, "patched": 3, "rollouts": 1, "rolled_out": 1}
+        assert (last(cluster).phase, counts(last(cluster)), process.ledger.followed) == (Phase.DONE, done, 0)
+        process.see(replace(cluster.workloads[key(2)], is_rolled_out=False))
+        process.roll_out(key(2))
+        await asyncio.sleep(60)
+        assert counts(last(cluster)) == done
 
 
 async def test_a_workload_that_is_deleted_is_not_waited_for(cluster: Cluster) -> None:
