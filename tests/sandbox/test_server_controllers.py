@@ -152,8 +152,12 @@ async def test_a_paused_deployment_is_observed_and_does_not_roll(api: Api) -> No
     paused = await rolled(api, {**images_at("web:2"), "spec": {**images_at("web:2")["spec"], "paused": True}})
     progressing = next(each for each in paused["status"]["conditions"] if each["type"] == "Progressing")
     assert (progressing["status"], progressing["reason"]) == ("Unknown", "DeploymentPaused")
+    assert (paused["status"]["replicas"], paused["status"].get("updatedReplicas")) == (1, None)
     assert await revisions(api) == {1: ("web:1", 1)}
     await rolled(api, {"spec": {"paused": False}})
+    assert await revisions(api) == {1: ("web:1", 0), 2: ("web:2", 1)}
+    again = await rolled(api, {**images_at("web:1"), "spec": {**images_at("web:1")["spec"], "paused": True}})
+    assert (again["status"]["replicas"], again["status"].get("updatedReplicas")) == (1, None)
     assert await revisions(api) == {1: ("web:1", 0), 2: ("web:2", 1)}
 
 
@@ -192,6 +196,37 @@ async def test_other_workloads_become_ready_too(api: Api, kind: str) -> None:
     await api.create(path, of_kind(kind))
     status = (await api.until(f"{path}/web", observed)).body["status"]
     assert {name: status[name] for name in counts} == counts
+
+
+@pytest.mark.parametrize(
+    ("kind", "replicas", "updated"),
+    [("StatefulSet", 2, "updatedReplicas"), ("DaemonSet", 1, "updatedNumberScheduled")],
+)
+async def test_on_delete_a_pod_gets_the_new_template_when_somebody_deletes_it(
+    api: Api, kind: str, replicas: int, updated: str
+) -> None:
+    path, counts = READY[kind]
+    workload = of_kind(kind)
+    workload["spec"]["updateStrategy"] = {"type": "OnDelete"}
+    await api.create(path, workload)
+    await api.until(f"{path}/web", observed)
+    await api("PATCH", f"{path}/web", images_at("web:2"), content_type="application/strategic-merge-patch+json")
+    status = (await api.until(f"{path}/web", observed)).body["status"]
+    assert {name: status.get(name) for name in counts} == {**counts, updated: None}
+    assert status.get("currentReplicas") == (2 if kind == "StatefulSet" else None)
+    assert sorted(await images_of_pods(api)) == ["web:1"] * replicas
+    await api("DELETE", f"{PODS}/{(await api.get(PODS)).body['items'][0]['metadata']['name']}")
+    status = (await api.until(f"{path}/web", lambda reply: reply.body["status"].get(updated) == 1)).body["status"]
+    assert {name: status[name] for name in counts} == {**counts, updated: 1}
+    assert status.get("currentReplicas") == (1 if kind == "StatefulSet" else None)
+    assert sorted(await images_of_pods(api)) == ["web:1", "web:2"][-replicas:]
+
+
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+
+
+async def images_of_pods(api: Api) -> list[str]:
+    return [each["spec"]["containers"][0]["image"].rpartition("/")[2] for each in (await api.get(PODS)).body["items"]]
 
 
 @pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])

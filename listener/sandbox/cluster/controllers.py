@@ -221,11 +221,11 @@ class Controllers:
                 obj = self._roll_out(obj)
             case ("apps", "statefulsets"):
                 revision = self._revise(obj)
-                self._pods.number(obj, revision)
-                obj["status"] = rollouts.stateful_set_status(obj, revision)
+                outdated = self._pods.number(obj, revision)
+                obj["status"] = rollouts.stateful_set_status(obj, revision, outdated)
             case ("apps", "daemonsets"):
-                self._pods.place(obj, self._revise(obj).rpartition("-")[2])
-                obj["status"] = rollouts.daemon_set_status(obj)
+                is_updated = self._pods.place(obj, self._revise(obj).rpartition("-")[2])
+                obj["status"] = rollouts.daemon_set_status(obj, is_updated=is_updated)
             case ("batch", "jobs"):
                 completions = rollouts.completions(obj)
                 if completions is None:
@@ -247,11 +247,12 @@ class Controllers:
         resource = self._catalog.builtin(*REPLICA_SETS)
         found = self._store.collection(REPLICA_SETS).get(*key)
         annotations = dict(metadata.get("annotations") or {})
-        if found is not None or not deployment["spec"].get("paused"):
+        is_current = found is not None and self._current.get(metadata["uid"]) == key
+        if is_current or not deployment["spec"].get("paused"):
             annotations[rollouts.REVISION] = str(self._bring_forward(deployment, resource, key, digest, found))
             metadata["annotations"] = annotations
             self._roll_pods(deployment, resource, key)
-        deployment["status"] = rollouts.deployment_status(deployment, key[1], now())
+        deployment["status"] = rollouts.deployment_status(deployment, key[1], now(), is_current=is_current)
         return deployment
 
     def _roll_pods(self, deployment: Object, resource: Resource, key: Key) -> None:

@@ -8,6 +8,7 @@ workload are those that name it as their owner.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import count
 from typing import Final
@@ -55,30 +56,38 @@ class PodControl:
         for entry in active[wanted:]:
             self._delete(entry)
 
-    def number(self, stateful_set: Object, revision: str) -> None:
-        """Keep the numbered Pods of a StatefulSet, and none that is not of this revision."""
+    def number(self, stateful_set: Object, revision: str) -> Counter[str]:
+        """Keep the numbered Pods of a StatefulSet, and none of another revision, unless somebody else is to delete it.
+        Return how many are of which other revision.
+        """
         spec = stateful_set["spec"]
         first = (spec.get("ordinals") or {}).get("start", 0)
         numbers = range(first, first + min(spec.get("replicas", 1), MOST_PODS))
         wanted = {f"{stateful_set['metadata']['name']}-{number}": number for number in numbers}
-        kept = set()
+        kept = {}
         for entry in self._active(stateful_set):
-            if entry.name in wanted and _revision(entry) == revision:
-                kept.add(entry.name)
+            found = _revision(entry)
+            if entry.name in wanted and (found == revision or rollouts.is_on_delete(stateful_set)):
+                kept[entry.name] = found
             else:
                 self._delete(entry)
         for name, number in wanted.items():
             if name not in kept:
                 self._create(pods.of_stateful_set(stateful_set, number, revision))
+        return Counter(found for found in kept.values() if found != revision)
 
-    def place(self, daemon_set: Object, revision: str) -> None:
-        """Keep one Pod of a DaemonSet, of this revision."""
-        current = [entry for entry in self._active(daemon_set) if _revision(entry) == revision][:1]
+    def place(self, daemon_set: Object, revision: str) -> bool:
+        """Keep one Pod of a DaemonSet, of this revision, unless somebody else is to delete the one before. Tell whether
+        it is of this revision.
+        """
+        any_revision = rollouts.is_on_delete(daemon_set)
+        current = [entry for entry in self._active(daemon_set) if any_revision or _revision(entry) == revision][:1]
         for entry in self._active(daemon_set):
             if entry not in current:
                 self._delete(entry)
         if not current:
             self._create(pods.of_daemon_set(daemon_set, revision))
+        return all(_revision(entry) == revision for entry in current)
 
     def complete(self, job: Object, completions: int) -> None:
         """Leave the Pods of a Job that has run to its end."""
@@ -133,5 +142,5 @@ def _is_active(entry: Entry) -> bool:
     return not pod.metadata.deletion_timestamp and pod.status.phase not in {"Succeeded", "Failed"}
 
 
-def _revision(entry: Entry) -> str | None:
-    return (entry.labels or {}).get(rollouts.REVISION_HASH_LABEL)
+def _revision(entry: Entry) -> str:
+    return (entry.labels or {}).get(rollouts.REVISION_HASH_LABEL, "")

@@ -8,6 +8,7 @@ are made in another room, `pod_control`.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -126,13 +127,16 @@ def replica_set_status(replica_set: Object) -> Object:
     return status
 
 
-def deployment_status(deployment: Object, replica_set_name: str, now: str) -> Object:
-    """Return the status of a Deployment that has rolled out, or that is paused and only observed."""
+def deployment_status(deployment: Object, replica_set_name: str, now: str, *, is_current: bool) -> Object:
+    """Return the status of a Deployment that has rolled out, or that is paused and only observed. Its Pods are those
+    of its template only if that is the current one.
+    """
     spec, before = deployment["spec"], deployment.get("status") or {}
     replicas = spec.get("replicas", 1)
     status: Object = {"observedGeneration": deployment["metadata"].get("generation", 1)}
     if spec.get("paused"):
-        counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+        updated = ("updatedReplicas",) if is_current else ()
+        counts = ("replicas", "readyReplicas", "availableReplicas", *updated)
         status |= {name: before[name] for name in counts if name in before}
         progress = ("Unknown", "DeploymentPaused", "Deployment is paused")
     else:
@@ -188,30 +192,39 @@ def controller_revision(owner: Object, name: str, digest: str, number: int) -> O
     }
 
 
-def stateful_set_status(stateful_set: Object, revision: str) -> Object:
+def is_on_delete(owner: Object) -> bool:
+    """Whether a StatefulSet or DaemonSet replaces a Pod only when somebody has deleted it."""
+    return (owner["spec"].get("updateStrategy") or {}).get("type") == "OnDelete"
+
+
+def stateful_set_status(stateful_set: Object, revision: str, outdated: Mapping[str, int]) -> Object:
+    """Return the status of a StatefulSet with all its Pods; `outdated` are those of other revisions."""
     replicas = stateful_set["spec"].get("replicas", 1)
+    updated = replicas - sum(outdated.values())
+    before = (stateful_set.get("status") or {}).get("currentRevision")
+    # On delete it stays what it was at first: a real controller ends no update of that strategy.
+    current = before if before and is_on_delete(stateful_set) else revision
     status: Object = {
         "observedGeneration": stateful_set["metadata"].get("generation", 1),
         "replicas": replicas,
         "availableReplicas": replicas,
-        "currentRevision": revision,
+        "currentRevision": current,
         "updateRevision": revision,
         "collisionCount": 0,
     }
     if replicas:
-        status |= dict.fromkeys(("readyReplicas", "currentReplicas", "updatedReplicas"), replicas)
-    return status
+        status["readyReplicas"] = replicas
+    counts = {
+        "currentReplicas": updated if current == revision else outdated.get(current, 0),
+        "updatedReplicas": updated,
+    }
+    return status | {name: count for name, count in counts.items() if count}
 
 
-def daemon_set_status(daemon_set: Object) -> Object:
+def daemon_set_status(daemon_set: Object, *, is_updated: bool) -> Object:
     """Return the status of a DaemonSet that runs on the one node there would be."""
-    counts = (
-        "currentNumberScheduled",
-        "desiredNumberScheduled",
-        "numberReady",
-        "updatedNumberScheduled",
-        "numberAvailable",
-    )
+    updated = ("updatedNumberScheduled",) if is_updated else ()
+    counts = ("currentNumberScheduled", "desiredNumberScheduled", "numberReady", "numberAvailable", *updated)
     observed = daemon_set["metadata"].get("generation", 1)
     return {**dict.fromkeys(counts, 1), "numberMisscheduled": 0, "observedGeneration": observed}
 
