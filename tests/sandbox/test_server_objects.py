@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.api import CONFIG_MAPS, CORE, DEPLOYMENTS, NAMESPACE, Api, Object, config_map, deployment
+from listener.sandbox.cluster import Cluster
+from tests.sandbox.api import CONFIG_MAPS, CORE, DEPLOYMENTS, NAMESPACE, Api, Object, config_map, deployment, serving
 
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 
@@ -333,16 +334,18 @@ async def test_the_generation_of_a_deployment_counts(api: Api, patch: Any, gener
     assert (await api.patch(f"{DEPLOYMENTS}/web", patch)).body["metadata"]["generation"] == generation
 
 
-async def test_status_is_written_through_its_subresource_only(api: Api) -> None:
-    await api.create(DEPLOYMENTS, deployment("web", replicas=0))
-    main = await api.patch(f"{DEPLOYMENTS}/web", {"status": {"observedGeneration": 7}})
-    assert main.body["status"].get("observedGeneration") != 7
-    both = {"status": {"collisionCount": 7}, "spec": {"replicas": 9}, "metadata": {"labels": {"a": "b"}}}
-    reply = await api.patch(f"{DEPLOYMENTS}/web/status", both)
-    assert reply.body["status"]["collisionCount"] == 7
-    assert reply.body["spec"]["replicas"] == 0
-    assert reply.body["metadata"]["labels"] == {"app": "web"}
-    assert (await api.get(f"{DEPLOYMENTS}/web/status")).body["status"]["collisionCount"] == 7
+async def test_status_is_written_through_its_subresource_only() -> None:
+    path = DEPLOYMENTS.replace(NAMESPACE, "default")
+    async with serving(Cluster(settle_seconds=600)) as api:  # no controller writes a status of its own meanwhile
+        await api.create(path, deployment("web", replicas=0))
+        main = await api.patch(f"{path}/web", {"status": {"observedGeneration": 7}})
+        assert main.body["status"].get("observedGeneration") != 7
+        both = {"status": {"collisionCount": 7}, "spec": {"replicas": 9}, "metadata": {"labels": {"a": "b"}}}
+        reply = await api.patch(f"{path}/web/status", both)
+        assert reply.body["status"]["collisionCount"] == 7
+        assert reply.body["spec"]["replicas"] == 0
+        assert reply.body["metadata"]["labels"] == {"app": "web"}
+        assert (await api.get(f"{path}/web/status")).body["status"]["collisionCount"] == 7
 
 
 async def test_scales_through_the_scale_subresource(api: Api) -> None:
