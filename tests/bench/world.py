@@ -95,6 +95,7 @@ class Service:
     hooks: str
     monitoring: str
     pid: int
+    log: Path
 
     async def push(self, repository: str, tag: str, digest: str) -> None:
         """Deliver one push as distribution does; returns when it is stored."""
@@ -163,6 +164,7 @@ async def service(world: World, *, host: str = HOST, **settings: Any) -> AsyncIt
                 f"http://127.0.0.1:{started['hooks']}",
                 f"http://127.0.0.1:{started['monitoring']}",
                 process.pid,
+                log,
             )
             await until(lambda: _is_ready(running))
             yield running
