@@ -619,6 +619,17 @@ async def test_each_delivery_that_brings_news_has_its_line(receipt: Receipt, out
     assert [line["outcome"] for line in ours] == [outcome] * 130
 
 
+async def test_who_only_asks_whether_it_may_deliver_does_not_fill_the_log() -> None:
+    headers = {"WebHook-Request-Origin": "events.example"}
+    with capture_logs() as logs:
+        async with door(scheme=SIGNED) as team:
+            for _ in range(120):
+                async with team.client.options(f"{team.url}/hooks/team", headers=headers) as response:
+                    assert response.status == 200
+            team.hooks.close()
+    assert [line["event"] for line in logs] == ["hook.handshake"] * 100 + ["hook.more_answered"]
+
+
 async def test_after_a_while_what_brings_no_news_has_lines_again() -> None:
     quiet = QuietLog()
     assert [quiet.has_room("team", "ignored") for _ in range(101)] == [True] * 100 + [False]

@@ -252,7 +252,7 @@ class Hooks:
             await hook.gate.admit(Delivery(headers, query, b""))
             visit.is_proven = not hook.is_open
         if request.method == "OPTIONS":
-            return _allowed(headers, visit)
+            return self._allowed(headers, visit)
         if visit.is_proven:
             delivery = None
         else:
@@ -315,11 +315,25 @@ class Hooks:
         else:
             receipt = Receipt(ignored=parsed.ignored, refused=parsed.refused)
         outcome = "handshake" if (parsed.reply or parsed.confirm) and not receipt.refused else receipt.outcome
-        is_news = outcome != "unchanged" and (parsed.pushes or outcome != "ignored")
+        is_news = outcome not in _NO_NEWS and (parsed.pushes or outcome != "ignored")
         if is_news or self._quiet.has_room(visit.label, outcome):
             self._log_answered(visit, receipt, outcome)
         answer = parsed.reply or _report(receipt, visit.arrival, is_open=hook.is_open)
         return web.Response(body=_encode(answer), content_type=JSON), outcome
+
+    def _allowed(self, headers: Mapping[str, str], visit: _Visit) -> _Answer:
+        """The handshake of the CloudEvents' web hooks: may this origin deliver here, and how fast."""
+        response = web.Response(headers={"Allow": "POST, OPTIONS"})
+        origin = headers.get("webhook-request-origin", "")
+        if not origin:
+            return response, "handshake"
+        if not _ORIGIN.fullmatch(origin):
+            raise MalformedDelivery("WebHook-Request-Origin is no host name")
+        if self._quiet.has_room(visit.label, "handshake"):
+            log.info("hook.handshake", seconds=round(self._clock() - visit.arrival.received, 4))
+        response.headers["WebHook-Allowed-Origin"] = origin
+        response.headers["WebHook-Allowed-Rate"] = "*"
+        return response, "handshake"
 
     def _parsed(self, hook: Hook, delivery: Delivery) -> tuple[Dialect, Parsed]:
         if hook.dialect is None:
@@ -362,6 +376,7 @@ class Hooks:
         return self._sources.of(visit.request.remote or "", ",".join(forwarded))
 
 
+_NO_NEWS: Final = frozenset({"unchanged", "handshake"})
 _LIKE_DISTRIBUTION: Final = frozenset({"gitlab", "openshift"})
 _OUTCOMES: Final = {
     401: "unauthenticated",
@@ -381,20 +396,6 @@ def _name(request: web.BaseRequest) -> str:
 def _by_name(found: MultiMapping[str], key: Callable[[str], str]) -> dict[str, str]:
     once = {key(name): value for name, value in found.items()}
     return once if len(once) == len(found) else events.joined(found.items(), key)
-
-
-def _allowed(headers: Mapping[str, str], visit: _Visit) -> _Answer:
-    """The handshake of the CloudEvents' web hooks: may this origin deliver here, and how fast."""
-    response = web.Response(headers={"Allow": "POST, OPTIONS"})
-    origin = headers.get("webhook-request-origin", "")
-    if not origin:
-        return response, "handshake"
-    if not _ORIGIN.fullmatch(origin):
-        raise MalformedDelivery("WebHook-Request-Origin is no host name")
-    log.info("hook.handshake", seconds=round(asyncio.get_running_loop().time() - visit.arrival.received, 4))
-    response.headers["WebHook-Allowed-Origin"] = origin
-    response.headers["WebHook-Allowed-Rate"] = "*"
-    return response, "handshake"
 
 
 async def _confirmed(hook: Hook, parsed: Parsed) -> Parsed:
