@@ -41,9 +41,14 @@ async def running(api: Api, namespace: str, *, container: str = "web") -> Mappin
 
 
 async def push(listener: Listener, namespace: str, number: int, *, tag: str = "latest", name: str = "web") -> None:
+    """Push as distribution does: what a busy server has not stored while it waits, it delivers again."""
     event = push_event(HOST, f"{namespace}/{name}", tag, digest(number))
     event["timestamp"] = f"2026-01-01T00:{number // 60 % 60:02}:{number % 60:02}.000000000Z"
-    status, answer = await listener.deliver(event)
+    for _ in range(100):
+        status, answer = await listener.deliver(event)
+        if status != 503:
+            break
+        await asyncio.sleep(0.5)
     assert status == 200, answer
 
 
@@ -167,16 +172,22 @@ async def test_a_long_fan_out_delays_another_streams_workload_by_less_than_a_sec
         fanOut={"maxPerSecond": 100},  # six seconds
     ) as listener:
         await listener.ready()
-        await push(listener, namespace, 1)
-        pushed = loop.time()
-        await push(listener, namespace, 2, name="other")
 
-        async def lonely_runs_it() -> bool:
-            found = await api.workload("Deployment", namespace, "lonely")
-            return images(found)["web"] == f"{HOST}/{namespace}/other@{digest(2)}"
+        async def seconds_to_move(number: int) -> float:
+            """From a push of the other stream to the moment when its workload runs that."""
 
-        await eventually(lonely_runs_it, what="the lonely one runs its digest")
-        assert loop.time() - pushed < 1
+            async def lonely_runs_it() -> bool:
+                found = await api.workload("Deployment", namespace, "lonely")
+                return images(found)["web"] == f"{HOST}/{namespace}/other@{digest(number)}"
+
+            pushed = loop.time()
+            await push(listener, namespace, number, name="other")
+            await eventually(lonely_runs_it, what="the lonely one runs its digest")
+            return loop.time() - pushed
+
+        undisturbed = await seconds_to_move(1)
+        await push(listener, namespace, 2)
+        assert await seconds_to_move(3) - undisturbed < 1
         assert await listener.metric('listener_queue_depth{queue="workloads"}') > 300
 
 
