@@ -347,10 +347,12 @@ MANY_LISTS = b'{"repository": "a/b", "x": [' + b"[]," * 340_000 + b"[]]}"
         (MANY_LISTS, JSON),
         (gzip.compress(MANY_LISTS), {**JSON, "Content-Encoding": "gzip"}),
         (MANY_LISTS[:-2] + b",NaN]}", JSON),
+        (b'{"repository": "a/b", "x": ["' + b'[","' * 250_000 + b'"]}', JSON),
+        (b'{"repository": "a/b", "x": "' + b'[\\"' * 330_000, JSON),
         (b'{"repository": "a/b", "x": [' + b"0," * 500_000 + b"0]}", JSON),
         (b'{"repository": "a/b", "x": {' + b",".join(b'"%d":0' % n for n in range(80_000)) + b"}}", JSON),
     ],
-    ids=["lists", "compressed lists", "lists and no number", "numbers", "members"],
+    ids=["lists", "compressed lists", "lists and no number", "texts", "no end", "numbers", "members"],
 )
 @pytest.mark.parametrize("dialect", [None, "quay", "harbor"])
 async def test_a_strangers_megabyte_is_read_once_and_does_not_hold_up_the_rest(
@@ -362,6 +364,19 @@ async def test_a_strangers_megabyte_is_read_once_and_does_not_hold_up_the_rest(
         began = time.process_time()
         await team.post(body, headers=headers)
         assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize(
+    "agent",
+    ["[" * 30_000, '["' * 30_000, "{\\" * 30_000, '\\"[' * 300_000],
+    ids=["brackets", "and quotes", "and escapes", "a large body"],
+)
+async def test_a_text_may_hold_as_many_brackets_as_it_likes(agent: str) -> None:
+    """It may be a pusher's User-Agent, and what is refused distribution repeats for ever, and sends nothing else."""
+    event = json.loads(ENVELOPE)
+    event["events"][0]["request"]["useragent"] = agent
+    async with door(scheme=authentication.Bearer()) as team:
+        assert (await team.post(json.dumps(event).encode(), headers=RIGHT))[0] == 200
 
 
 async def test_a_large_body_is_read_of_who_proved_itself_before_it() -> None:
