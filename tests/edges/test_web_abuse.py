@@ -19,9 +19,9 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from listener.core import authentication
-from listener.core.events import LARGEST_BODY, LARGEST_PROVEN_BODY, Delivery, Parsed, Remark
+from listener.core.events import LARGEST_BODY, LARGEST_PROVEN_BODY, UNREAD, Delivery, Parsed, Remark
 from listener.core.receipts import Arrival, Receipt
-from listener.dialects import Dialect
+from listener.dialects import DIALECTS, Dialect
 from listener.edges.web import Limits
 from listener.edges.web.bodies import decompressed
 from listener.edges.web.limits import QuietLog, RefusalLog, Refused, Sources
@@ -364,6 +364,24 @@ async def test_a_strangers_megabyte_is_read_once_and_does_not_hold_up_the_rest(
         began = time.process_time()
         await team.post(body, headers=headers)
         assert time.process_time() - began < 0.5
+
+
+async def test_what_was_read_of_a_body_is_let_go_before_its_registry_is_waited_for() -> None:
+    """What a megabyte is read as may be ten, and many may wait at once."""
+    read: list[Delivery] = []
+    kept: list[object] = []
+
+    def parse(delivery: Delivery) -> Parsed:
+        read.append(delivery)
+        return DIALECTS["distribution"].parse(delivery)
+
+    async def take(_parsed: Parsed, _arrival: Arrival) -> Receipt:
+        kept.extend(delivery.document for delivery in read)
+        return Receipt()
+
+    async with door(take, dialect=Dialect("wrapped", "Wrapped", lambda _: False, parse)) as team:
+        assert (await team.post())[0] == 200
+    assert kept == [UNREAD]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from multidict import MultiMapping
 
 from listener import dialects
 from listener.core import events
-from listener.core.events import LARGEST_BODY, LARGEST_PROVEN_BODY, Delivery, Parsed, Remark
+from listener.core.events import LARGEST_BODY, LARGEST_PROVEN_BODY, UNREAD, Delivery, Parsed, Remark
 from listener.core.receipts import Arrival, Moved, Receipt
 from listener.core.spans import NO_TRACER, Tracer
 from listener.dialects import Dialect, payload
@@ -306,6 +306,7 @@ class Hooks:
         if encoding := delivery.headers.get("content-encoding"):
             delivery = delivery._replace(body=bodies.decompressed(delivery.body, encoding))
         dialect, parsed = self._parsed(hook, delivery)
+        delivery.document = UNREAD  # it may be ten times the body, and what follows may wait for a registry
         if parsed.confirm:
             parsed = await _confirmed(hook, parsed)
         if parsed.pushes or not (parsed.reply or parsed.confirm):
