@@ -18,7 +18,7 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime, leave: Co
         return found
     followed = dict.fromkeys(trigger.stream for trigger in workload.triggers.valid if not trigger.paused)
     hindrances = [why for stream in followed if (why := streams.hindrance(stream, view.namespaces))]
-    return found._replace(problems=(*found.problems, *hindrances))
+    return found._replace(problems=(*found.problems, *hindrances)) if hindrances else found
 
 
 def _plan(workload: Workload, kind: Kind, view: View, now: datetime, leave: Collection[tuple[str, str]]) -> Plan:

@@ -143,14 +143,23 @@ async def test_an_arrival_is_told_while_the_tag_is_where_it_brought_it(state: St
     assert state.arrival(WEB, "latest") is None
 
 
+async def test_an_arrival_is_told_though_its_tag_was_seen_there_before(state: State) -> None:
+    state.put_stream(stream(version=1, latest="a"))
+    assert state.arrival(WEB, "latest") is None
+    state.remember_arrival(WEB, "latest", digest("a"), first := arrival("first"))
+    assert state.arrival(WEB, "latest") == first
+
+
 @pytest.mark.parametrize("how", ["stream deleted", "tag deleted"])
 async def test_an_arrival_is_forgotten_with_its_tag(state: State, how: str) -> None:
     state.remember_arrival(WEB, "latest", digest("a"), arrival())
     state.put_stream(stream(version=1, latest="a"))
+    assert state.arrival(WEB, "latest") is not None
     if how == "stream deleted":
         state.discard_stream(WEB)
     else:
         state.put_stream(stream(version=2))
+    assert state.arrival(WEB, "latest") is None
     state.put_stream(stream(version=3, uid="another", latest="a"))
     assert state.arrival(WEB, "latest") is None
 
