@@ -54,8 +54,6 @@ class State:
         # For each stream tag, the delivery that moved it to where it is, so that logs, metrics and the workload can
         # name it.
         self._arrivals: dict[tuple[StreamKey, str], tuple[str, Arrival]] = {}
-        # What `arrival` has answered, until something changes: a fan-out asks five times for each workload.
-        self._answered: dict[tuple[StreamKey, str], Arrival | None] = {}
         self.observer: Observer | None = None
         self._expected: dict[WorkloadKey, tuple[object, ...]] = {}  # what the patch that is under way makes of them
 
@@ -64,7 +62,6 @@ class State:
         news = self.streams.put(stream)
         if news is None:
             return
-        self._answered.clear()
         for tag in news.moved:
             if self.resolve(stream.key, tag) is None:
                 self._arrivals.pop((stream.key, tag), None)
@@ -82,7 +79,6 @@ class State:
         wait from now on, which is to be noticed.
         """
         news = self.streams.discard(key)
-        self._answered.clear()
         for tag in news.moved:
             self._arrivals.pop((key, tag), None)
             self._ask_for((key, tag))
@@ -135,17 +131,12 @@ class State:
 
     def remember_arrival(self, key: StreamKey, tag: str, digest: str, arrival: Arrival) -> None:
         self._arrivals[key, tag] = (digest, arrival)
-        self._answered.clear()
 
     def arrival(self, key: StreamKey, tag: str) -> Arrival | None:
         """The delivery that brought the tag's present digest, if it came to this process."""
-        asked = key, tag
-        if asked in self._answered:
-            return self._answered[asked]
-        digest, arrival = self._arrivals.get(asked, ("", None))
+        digest, arrival = self._arrivals.get((key, tag), ("", None))
         resolved = self.resolve(key, tag)
-        found = self._answered[asked] = arrival if resolved and resolved.digest == digest else None
-        return found
+        return arrival if resolved and resolved.digest == digest else None
 
     def delivery_id(self, key: StreamKey, tag: str) -> str | None:
         """The delivery that brought the tag where it is, to whichever process it came: its account names it too."""
