@@ -7,8 +7,9 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
@@ -42,62 +43,54 @@ _SENT = "listener_patches_total"
 _PATCHED = b'"workload.patched"'
 
 
-async def run(world: World, workloads: int) -> dict[str, object]:
-    """The two take turns over many rounds: the service in one namespace, the bare client in another, where there are as
-    many Deployments of the same kind.
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of the two: the namespace that it patches, how it does the round of a number, and how long each took."""
 
-    They take turns in blocks: bare, ours, ours, bare. So a machine that slows down does so for both, and each round
-    follows a list of all that the one before it patched, and a garbage collection of the API server. The first round of
-    each does not count: in it each object gets a second manager.
+    world: World
+    patch: Callable[[int], Awaitable[None]]
+    seconds: list[float] = field(default_factory=list)
+
+    async def round(self, workloads: int) -> None:
+        """Patch all of them once more, on a server at rest, and see that it was done."""
+        number = len(self.seconds) + 1
+        await _collect_garbage(self.world)
+        await asyncio.sleep(_REST_SECONDS)
+        started = time.perf_counter()
+        await self.patch(number)
+        self.seconds.append(time.perf_counter() - started)
+        if not await _patched(self.world, workloads, number):
+            raise RuntimeError(f"a workload of {self.world.namespace} has not the digest of round {number}")
+
+
+async def run(world: World, workloads: int) -> dict[str, object]:
+    """The service patches in one namespace, the bare client in another, where there are as many Deployments of the same
+    kind.
+
+    They take turns in blocks: bare, ours, ours, bare. So a machine that slows down does so for both, and each follows
+    the other as often as itself. The first round of each does not count: in it each object gets a second manager.
     """
     async with beside(world) as other:
         names = await create_deployments(world, workloads, "latest", NOTHING_YET)
         await create_deployments(other, workloads, "latest", NOTHING_YET)
         await create_stream(world)
-        ours: list[float] = []
-        bare: list[float] = []
         async with service(world) as running:
-
-            async def round_of_ours() -> None:
-                number = len(ours) + 1
-                ours.append(await _measured(push_to_all(world, running, workloads, number), world, workloads, number))
-
-            async def round_of_bare() -> None:
-                number = len(bare) + 1
-                bare.append(await _measured(patch_all(other, names, number), other, workloads, number))
-
-            await round_of_bare()
-            await round_of_ours()
-            for _ in range(_FEWEST_BLOCKS + _PATCHES // workloads):
-                await round_of_bare()
-                await round_of_ours()
-                await round_of_ours()
-                await round_of_bare()
+            bare = _Side(other, partial(patch_all, other, names))
+            ours = _Side(world, partial(push_to_all, world, running, workloads))
+            for side in (bare, ours, *(bare, ours, ours, bare) * (_FEWEST_BLOCKS + _PATCHES // workloads)):
+                await side.round(workloads)
             sent = await running.metric(_SENT)
-    in_a_round = sent / len(ours)
-    del ours[0], bare[0]
-    blocks = [sum(ours[n : n + 2]) / sum(bare[n : n + 2]) for n in range(0, len(ours), 2)]
+    counted, to = ours.seconds[1:], bare.seconds[1:]
+    blocks = [sum(counted[n : n + 2]) / sum(to[n : n + 2]) for n in range(0, len(counted), 2)]
     return {
         "bench": "fanout",
         "workloads": workloads,
         "ratio": round(statistics.median(blocks), 3),
         "blocks": [round(ratio, 3) for ratio in blocks],
-        "seconds": round(statistics.median(ours), 3),
-        "bare_seconds": round(statistics.median(bare), 3),
-        "patches_in_a_round": in_a_round,
+        "seconds": round(statistics.median(counted), 3),
+        "bare_seconds": round(statistics.median(to), 3),
+        "patches_in_a_round": sent / len(ours.seconds),
     }
-
-
-async def _measured(work: Awaitable[None], world: World, workloads: int, number: int) -> float:
-    """How long it takes; and see that it was done."""
-    await _collect_garbage(world)
-    await asyncio.sleep(_REST_SECONDS)
-    started = time.perf_counter()
-    await work
-    seconds = time.perf_counter() - started
-    if not await _patched(world, workloads, number):
-        raise RuntimeError(f"a workload of {world.namespace} has not the digest of round {number}")
-    return seconds
 
 
 async def _collect_garbage(world: World) -> None:
