@@ -6,7 +6,8 @@ can get. Only its answers tell which it is, so:
 - *Measure.* A window counts completions over two round trips, after one in which the change of the limit settles. It
   says something only if the limit was really used.
 - *Begin* with the ceiling, reached within a round trip from a cautious first crowd. Most fan-outs are over before
-  anything is learnt, and to hold one of them back costs more than a crowd on a server that would refuse it.
+  anything is learnt, and to hold one of them back costs more than a crowd on a server that would refuse it. So each
+  begins with what is held, and none is a trial before it has lasted.
 - *Hold*, and try the rungs below and above now and then. A trial goes back and forth between the two limits, so that
   what changes by itself falls on both sides alike, until the mean of its looks stands out from their scatter. What
   earlier trials of the same two limits saw counts too. A trial that is lost is repeated ever later.
@@ -31,7 +32,7 @@ from typing import Final
 
 _RUNG: Final = 3
 _FIRST: Final = 33  # at once, where nothing is known
-_PAYS: Final = 0.03  # what a doubling must gain, and a half may cost; like all gains here a natural logarithm
+_PAYS: Final = 0.02  # what a doubling must gain, and a half may cost; like all gains here a natural logarithm
 _FEWEST: Final = 32  # completions in a window
 _DROPS: Final = 0.25  # without an answer, for each completion of a window; with more it says nothing
 _USED: Final = 0.7  # of the limit, on the mean; at a limit of 1 our own work between two requests shows
@@ -42,11 +43,12 @@ _SCATTER: Final = 0.06  # of the looks at a quiet server; what is seen outweighs
 _UP, _DOWN, _CLEAR = 0.5, 1.0, 3.0  # standard errors: to move up, to move down or not at all, to be sure of it
 
 _PATIENCE: Final = 2  # windows between trials of one direction, at first
-_FIRST_PATIENCE: Final = 4  # before the first trial of all; at a hundred in flight some 1,200 requests
+_FIRST_PATIENCE: Final = 4  # before the first trial of a fan-out; at a hundred in flight some 1,200 requests
 _LONGEST_PATIENCE: Final = 64
 _SLUMP: Final = 0.5  # 40 % less than usual, in two windows in a row
 _BAR_SECONDS: Final = 60.0  # how long a limit that was refused is not tried again, at first
 _LONGEST_BAR_SECONDS: Final = 600.0
+_PAUSE_SECONDS: Final = 0.1  # without a request, after which a fan-out is over
 _IDLE_SECONDS: Final = 60.0
 _HALF_LIFE_SECONDS: Final = 300.0  # of what was learnt, while idle
 
@@ -80,8 +82,8 @@ class Knee:
 
     def sent(self, now: float) -> None:
         """A request goes out."""
-        if self.in_flight == 0 and now - self._last_end > _IDLE_SECONDS:
-            self._forget(now - self._last_end)
+        if self.in_flight == 0 and (idle_seconds := now - self._last_end) > _PAUSE_SECONDS:
+            self._begin_again(idle_seconds)
         self._window.advance(now, self.in_flight)
         self.in_flight += 1
 
@@ -230,6 +232,15 @@ class Knee:
             self._wait_down = self._patience_down = min(longer * self._patience_down, _LONGEST_PATIENCE)
         self._trial, self._is_climbing = None, False
         self._settle()
+
+    def _begin_again(self, idle_seconds: float) -> None:
+        """A fan-out has ended, and the next one begins, at the limit that is held."""
+        if idle_seconds > _IDLE_SECONDS:
+            self._forget(idle_seconds)
+            return
+        self._trial = None
+        self._wait_up, self._wait_down = max(self._wait_up, _FIRST_PATIENCE), max(self._wait_down, _FIRST_PATIENCE)
+        self._go(self._base)
 
     def _forget(self, idle_seconds: float) -> None:
         kept = 0.5 ** (idle_seconds / _HALF_LIFE_SECONDS)

@@ -101,12 +101,13 @@ class Run:
         return (last - first) / (self.ended_at[last - 1] - self.ended_at[first])
 
 
-def run(server: Server, limit: Limit, requests: int, seed: int = 0) -> Run:
+def run(server: Server, limit: Limit, requests: int, seed: int = 0, begins: float = 0.0) -> Run:
     """Send so many requests, as fast as the limit lets; those that are refused or fail come again."""
     work, weather = random.Random(seed), random.Random(seed + 1000)  # noqa: S311 - a dice that can be thrown again
     paces = [0.0, *(server.rate(n) / n for n in range(1, CEILING + 1))]
-    now = progress = gate = 0.0  # `progress` is the work that each of those in flight has got since the beginning
-    speed, changes = 1.0, 0.0
+    now = begins
+    progress = gate = 0.0  # `progress` is the work that each of those in flight has got since the beginning
+    speed, changes = 1.0, begins
     serving: list[tuple[float, int]] = []  # the progress at which it is done
     refusing: list[tuple[float, float]] = []  # when the refusal arrives, and when it was sent
     left, number, result = requests, 0, Run()
@@ -146,7 +147,7 @@ def run(server: Server, limit: Limit, requests: int, seed: int = 0) -> Run:
             result.refusals += 1
             gate = max(gate, now + 1)
         assert limit.in_flight <= CEILING
-    result.seconds = now
+    result.seconds = now - begins
     return result
 
 
@@ -163,7 +164,7 @@ def best(server: Server, requests: int, seed: int) -> float:
         pytest.param(Server(FLAT, 0.03), (2, 33), 1.06, id="flat: a few do as well as a hundred"),
         pytest.param(Server(FLAT, 0.15), (2, 50), 1.06, id="flat and noisy"),
         pytest.param(Server(FLAT, 0.03, fails=60), (2, 33), 1.06, id="flat, and one of sixty fails"),
-        pytest.param(Server(FLAT, 0.03, fails=10), (2, 33), 1.06, id="flat, and one of ten fails"),
+        pytest.param(Server(FLAT, 0.03, fails=10), (2, 40), 1.06, id="flat, and one of ten fails"),
         pytest.param(Server(BUSY, 0.03, fails=10), (64, 100), 1.04, id="busy, and one of ten fails"),
         pytest.param(Server(DISK, 0.03), (50, 100), 1.04, id="group commit"),
         pytest.param(Server(DISK, 0.15), (50, 100), 1.06, id="group commit, noisy"),
@@ -243,11 +244,41 @@ def test_a_server_that_loses_two_thirds_of_its_speed_is_measured_anew(
 
 
 def test_what_was_learnt_serves_the_next_fan_out() -> None:
-    """Twenty fan-outs of a thousand, one a minute at most: none alone is long enough to learn from."""
+    knee = Knee(CEILING)
+    now = serve(knee, Server(FLAT), 10_000, 0.0)
+    learnt = knee.limit
+    assert learnt <= 33
+    serve(knee, Server(FLAT), 100, now + 30)
+    assert knee.limit == learnt
+
+
+@pytest.mark.parametrize("pause_seconds", [0.2, 5.0, 50.0])
+@pytest.mark.parametrize("noise", [0.03, 0.15])
+def test_a_fan_out_that_is_too_short_to_learn_from_is_no_trial(noise: float, pause_seconds: float) -> None:
+    """Twenty of a thousand, one after the other: on none of them another limit is tried."""
     knee, now = Knee(CEILING), 0.0
-    for _ in range(20):
-        now = serve(knee, Server(FLAT), 1000, now) + 20
-    assert knee.limit <= 33
+    limits = []
+    for number in range(20):
+        found = run(Server(BUSY, noise), knee, 1000, number, begins=now)
+        now += found.seconds + pause_seconds
+        limits += found.limits
+    assert set(limits[200:]) == {CEILING}
+
+
+def test_a_trial_ends_with_its_fan_out() -> None:
+    """The next one goes back to what is held, within its first round trip."""
+    server, knee, now = Server(BUSY), Knee(CEILING), 0.0
+    is_begun = False  # the first crowd is as small as a trial
+    while not is_begun or knee.limit == CEILING:
+        fill(knee, now)
+        is_begun = is_begun or knee.limit == CEILING
+        now += 1 / server.rate(knee.in_flight)
+        knee.ended(now)
+    while knee.in_flight:
+        now += 1 / server.rate(knee.in_flight)
+        knee.ended(now)
+    assert knee.limit == 33
+    assert set(run(server, knee, 500, begins=now + 1).limits[CEILING:]) == {CEILING}
 
 
 def serve(knee: Knee, server: Server, requests: int, now: float) -> float:
