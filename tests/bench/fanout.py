@@ -35,7 +35,7 @@ NOTHING_YET = "nothing-yet"
 
 _FEWEST_BLOCKS, _PATCHES = 3, 5_000  # so few at least; fan-outs of a thousand scatter more, and take less time
 _REST_SECONDS = 1
-_SHORTEST_LOOK_SECONDS = 0.003
+_SHORTEST_LOOK_SECONDS = 0.001
 _PATIENCE_SECONDS = 600
 _PROFILE = "/debug/pprof/heap"
 _PROFILE_TIMEOUT = aiohttp.ClientTimeout(total=60)
@@ -115,7 +115,7 @@ async def push_to_all(world: World, running: Service, workloads: int, number: in
             while patched < workloads:
                 left = workloads / (patched + 1) - 1  # times what it has taken until now
                 taken = time.perf_counter() - started
-                await asyncio.sleep(max(_SHORTEST_LOOK_SECONDS, min(left / 2, 0.2) * taken))
+                await asyncio.sleep(max(_SHORTEST_LOOK_SECONDS, min(left / 4, 0.2) * taken))
                 *lines, rest = (rest + log.read()).split(b"\n")
                 patched += sum(_PATCHED in line for line in lines)
 
