@@ -212,13 +212,13 @@ class Bookkeeper:
                 if stream and stream.resource_version == known.resource_version:
                     return [Booked(known, answer) for answer in answers]
                 continue
+            for move in moves:
+                if move.arrival:
+                    self._state.remember_arrival(key, move.change.tag, move.change.after.image, move.arrival)
             outcome = await self._store.store_status(after)
             match outcome.end:
                 case End.APPLIED if outcome.stored:
                     stored = outcome.stored
-                    for move in moves:
-                        if move.arrival:
-                            self._state.remember_arrival(key, move.change.tag, move.change.after.image, move.arrival)
                     self._state.put_stream(stored)
                     self._tell(stored, moves)
                     return [Booked(stored, answer) for answer in answers]

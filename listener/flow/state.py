@@ -51,9 +51,9 @@ class State:
         self.rounds = Rounds[tuple[StreamKey, str], WorkloadKey](self._ask_for)
         self.queue = KeyQueue[WorkloadKey]()
         self.stream_queue = KeyQueue[StreamKey]()
-        # For each stream tag, the delivery that moved it to where it is, so that logs, metrics and the workload can
-        # name it.
-        self._arrivals: dict[tuple[StreamKey, str], tuple[str, Arrival]] = {}
+        # For each stream tag, the delivery that moved it to where it is, and the one that is about to, by digest: so
+        # that logs, metrics and the workload can name it.
+        self._arrivals: dict[StreamKey, dict[str, dict[str, Arrival]]] = {}
         self.observer: Observer | None = None
         self._expected: dict[WorkloadKey, tuple[object, ...]] = {}  # what the patch that is under way makes of them
 
@@ -64,7 +64,7 @@ class State:
             return
         for tag in news.moved:
             if self.resolve(stream.key, tag) is None:
-                self._arrivals.pop((stream.key, tag), None)
+                self._arrivals.get(stream.key, {}).pop(tag, None)
             if self._term.is_on:
                 self.rounds.moved((stream.key, tag))
             else:
@@ -79,8 +79,8 @@ class State:
         wait from now on, which is to be noticed.
         """
         news = self.streams.discard(key)
+        self._arrivals.pop(key, None)
         for tag in news.moved:
-            self._arrivals.pop((key, tag), None)
             self._ask_for((key, tag))
         self._wake_streams(news)
         if not self._term.is_on:
@@ -130,13 +130,16 @@ class State:
         return self.streams.resolve(key, tag)
 
     def remember_arrival(self, key: StreamKey, tag: str, digest: str, arrival: Arrival) -> None:
-        self._arrivals[key, tag] = (digest, arrival)
+        """Say which delivery brings a tag to a digest. Before that is stored: the watch may show it first."""
+        kept, resolved = {}, self.resolve(key, tag)
+        if resolved and (present := self.arrival(key, tag)):
+            kept[resolved.digest] = present  # it may not be stored
+        self._arrivals.setdefault(key, {})[tag] = {**kept, digest: arrival}
 
     def arrival(self, key: StreamKey, tag: str) -> Arrival | None:
         """The delivery that brought the tag's present digest, if it came to this process."""
-        digest, arrival = self._arrivals.get((key, tag), ("", None))
         resolved = self.resolve(key, tag)
-        return arrival if resolved and resolved.digest == digest else None
+        return self._arrivals.get(key, {}).get(tag, {}).get(resolved.digest) if resolved else None
 
     def delivery_id(self, key: StreamKey, tag: str) -> str | None:
         """The delivery that brought the tag where it is, to whichever process it came: its account names it too."""

@@ -113,6 +113,25 @@ async def test_the_reply_is_known_at_once_without_the_watch(cluster: FakeCluster
     assert moved_by.delivery_id == "the delivery"
 
 
+async def test_the_watch_may_show_a_move_before_its_answer_comes(
+    cluster: FakeCluster, state: State, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which delivery it was is known by then: the first workloads are patched at once."""
+    known(cluster, state, stream(latest="a"))
+    store, seen = cluster.store_status, []
+
+    async def store_and_show(after: Stream) -> Outcome[Stream]:
+        outcome = await store(after)
+        assert outcome.stored is not None
+        state.put_stream(outcome.stored)
+        seen.append(state.arrival(WEB, "latest"))
+        return outcome
+
+    monkeypatch.setattr(cluster, "store_status", store_and_show)
+    await books.push(WEB, entry("latest", "b"), by=(delivery := arrival("the delivery")))
+    assert seen == [delivery]
+
+
 async def test_items_carry_the_generation_of_the_stream_as_it_is(
     cluster: FakeCluster, state: State, books: Books
 ) -> None:

@@ -150,6 +150,17 @@ async def test_an_arrival_is_told_though_its_tag_was_seen_there_before(state: St
     assert state.arrival(WEB, "latest") == first
 
 
+async def test_an_arrival_whose_move_was_not_stored_does_not_hide_the_one_before(state: State) -> None:
+    first = arrival("first")
+    state.remember_arrival(WEB, "latest", digest("a"), first)
+    state.put_stream(stream(version=1, latest="a"))
+    for refused in "bcd":
+        state.remember_arrival(WEB, "latest", digest(refused), arrival(refused))
+        assert state.arrival(WEB, "latest") == first
+    state.put_stream(stream(version=2, latest="b"))  # by somebody else, long after
+    assert state.arrival(WEB, "latest") is None
+
+
 @pytest.mark.parametrize("how", ["stream deleted", "tag deleted"])
 async def test_an_arrival_is_forgotten_with_its_tag(state: State, how: str) -> None:
     state.remember_arrival(WEB, "latest", digest("a"), arrival())
