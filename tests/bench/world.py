@@ -9,9 +9,10 @@ import json
 import os
 import re
 import secrets
+import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -121,6 +122,15 @@ class Service:
         async with self.session.get(f"{self.monitoring}/metrics", params={"name[]": name[0]}) as response:
             text = await response.text()
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if re.match(pattern, line))
+
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """Nothing of it runs meanwhile."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def memory_mib(self, field: str = "VmRSS") -> float:
         """Resident memory (VmRSS), or its peak (VmHWM), as Linux counts it."""
