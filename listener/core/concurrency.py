@@ -7,7 +7,8 @@ can get. Only its answers tell which it is, so:
   says something only if the limit was really used.
 - *Begin* with the ceiling, reached within a round trip from a cautious first crowd. Most fan-outs are over before
   anything is learnt, and to hold one of them back costs more than a crowd on a server that would refuse it. So each
-  begins with what is held, and none is a trial before it has lasted.
+  begins with what is held, and less is tried only once it has lasted. A trial that it does not last for is repeated
+  later, as if it was lost.
 - *Hold*, and try the rungs below and above now and then. A trial goes back and forth between the two limits, so that
   what changes by itself falls on both sides alike, until the mean of its looks stands out from their scatter. What
   earlier trials of the same two limits saw counts too. A trial that is lost is repeated ever later.
@@ -48,7 +49,7 @@ _LONGEST_PATIENCE: Final = 64
 _SLUMP: Final = 0.5  # 40 % less than usual, in two windows in a row
 _BAR_SECONDS: Final = 60.0  # how long a limit that was refused is not tried again, at first
 _LONGEST_BAR_SECONDS: Final = 600.0
-_PAUSE_SECONDS: Final = 0.1  # without a request, after which a fan-out is over
+_PAUSE_SECONDS: Final = 0.1  # without a request: a fan-out is over, or waits for another pace than the server's
 _IDLE_SECONDS: Final = 60.0
 _HALF_LIFE_SECONDS: Final = 300.0  # of what was learnt, while idle
 
@@ -99,7 +100,7 @@ class Knee:
             return
         rate = self._window.rate()
         if rate is None:
-            self._settle()
+            self._interrupt()
         else:
             self._judge(now, rate)
 
@@ -226,20 +227,35 @@ class Knee:
     def _fail(self, trial: _Trial) -> None:
         """A trial was lost, or stayed undecided."""
         longer = (4 if trial.is_up else 16) if trial.is_clear else 2
-        if trial.is_up:
-            self._wait_up = self._patience_up = min(longer * self._patience_up, _LONGEST_PATIENCE)
-        else:
-            self._wait_down = self._patience_down = min(longer * self._patience_down, _LONGEST_PATIENCE)
+        self._postpone(trial, longer * (self._patience_up if trial.is_up else self._patience_down))
         self._trial, self._is_climbing = None, False
         self._settle()
 
+    def _postpone(self, trial: _Trial, windows: int) -> None:
+        """Wait for so many windows until it is repeated."""
+        windows = min(windows, _LONGEST_PATIENCE)
+        if trial.is_up:
+            self._wait_up = self._patience_up = windows
+        else:
+            self._wait_down = self._patience_down = windows
+
     def _begin_again(self, idle_seconds: float) -> None:
-        """A fan-out has ended, and the next one begins, at the limit that is held."""
+        """A fan-out has ended, and the next one begins."""
         if idle_seconds > _IDLE_SECONDS:
             self._forget(idle_seconds)
             return
+        self._interrupt()
+        self._wait_down = max(self._patience_down, _FIRST_PATIENCE)
+
+    def _interrupt(self) -> None:
+        """The limit was not used for a while: what was measured tells nothing. A trial of more goes on, or the way back
+        up would be closed to those who never send many.
+        """
+        if self._trial is None or self._trial.is_up:
+            self._settle()
+            return
+        self._postpone(self._trial, 2 * max(self._patience_down, _FIRST_PATIENCE))
         self._trial = None
-        self._wait_up, self._wait_down = max(self._wait_up, _FIRST_PATIENCE), max(self._wait_down, _FIRST_PATIENCE)
         self._go(self._base)
 
     def _forget(self, idle_seconds: float) -> None:

@@ -266,19 +266,69 @@ def test_a_fan_out_that_is_too_short_to_learn_from_is_no_trial(noise: float, pau
 
 
 def test_a_trial_ends_with_its_fan_out() -> None:
-    """The next one goes back to what is held, within its first round trip."""
-    server, knee, now = Server(BUSY), Knee(CEILING), 0.0
-    is_begun = False  # the first crowd is as small as a trial
-    while not is_begun or knee.limit == CEILING:
-        fill(knee, now)
-        is_begun = is_begun or knee.limit == CEILING
-        now += 1 / server.rate(knee.in_flight)
-        knee.ended(now)
-    while knee.in_flight:
-        now += 1 / server.rate(knee.in_flight)
-        knee.ended(now)
+    """The next one goes back to what is held, two more with each answer."""
+    server, knee = Server(BUSY), Knee(CEILING)
+    now = answer(knee, server, begin_a_trial(knee, server), leave=0)
     assert knee.limit == 33
-    assert set(run(server, knee, 500, begins=now + 1).limits[CEILING:]) == {CEILING}
+    assert set(run(server, knee, 500, begins=now + 1).limits[(CEILING - 33) // 2 :]) == {CEILING}
+
+
+def test_a_trial_ends_with_its_fan_out_though_a_request_hangs() -> None:
+    """A webhook takes its time over one patch, and the next fan-out begins meanwhile: one window tells."""
+    server, knee = Server(BUSY), Knee(CEILING)
+    now, limits = begin_a_trial(knee, server), []
+    for number in range(620):
+        if number == 120:
+            now = answer(knee, server, now, leave=1) + 20
+            assert knee.limit == 33
+        fill(knee, now)
+        now = answer(knee, server, now, leave=knee.in_flight - 1)
+        limits.append(knee.limit)
+    assert set(limits[120 + CEILING :]) == {CEILING}
+
+
+def begin_a_trial(knee: Knee, server: Server) -> float:
+    """Send until less is tried; return the time."""
+    now, limits = 0.0, [knee.limit]
+    while limits[-1] >= limits[0]:
+        fill(knee, now)
+        now = answer(knee, server, now, leave=knee.in_flight - 1)
+        limits = [max(*limits, knee.limit), knee.limit]
+    return now
+
+
+def answer(knee: Knee, server: Server, now: float, *, leave: int) -> float:
+    """Let requests be answered until so many are in flight; return the time."""
+    while knee.in_flight > leave:
+        now += 1 / server.rate(knee.in_flight)
+        knee.ended(now)
+    return now
+
+
+def test_a_trial_that_outlasts_its_fan_out_is_not_repeated_in_each() -> None:
+    """Of 1,500, so that the first trial begins with the last three hundred: on a far server that costs a sixth."""
+    knee, now, tried = Knee(CEILING), 0.0, 0
+    for number in range(20):
+        found = run(Server(FAR, 0.03), knee, 1500, number, begins=now)
+        now += found.seconds + 5
+        tried += min(found.limits[200:]) < CEILING
+    assert 1 <= tried <= 2
+
+
+@pytest.mark.parametrize("pause_seconds", [0.2, 30.0])
+def test_climbs_after_a_refusal_in_short_fan_outs_too(pause_seconds: float) -> None:
+    """Of a hundred, after all of three crowds were refused."""
+    server, knee, now = Server(FAR, 0.03), Knee(CEILING), 0.0
+    for _ in range(3):
+        fill(knee, now)
+        while knee.in_flight:
+            knee.refused(now + 0.01, 0.01)
+        now += 1.1
+    low = knee.limit
+    for number in range(40):
+        now += run(server, knee, 100, number, begins=now).seconds + pause_seconds
+    assert low <= 4
+    assert knee.limit >= 4 * low
 
 
 def serve(knee: Knee, server: Server, requests: int, now: float) -> float:
