@@ -212,14 +212,14 @@ class Bookkeeper:
                 if stream and stream.resource_version == known.resource_version:
                     return [Booked(known, answer) for answer in answers]
                 continue
-            for move in moves:
-                if move.arrival:
-                    self._state.remember_arrival(key, move.change.tag, move.change.after.image, move.arrival)
-            outcome = await self._store.store_status(after)
+            arrivals = {m.change.tag: (m.change.after.image, m.arrival) for m in moves if m.arrival}
+            with self._state.bringing(key, arrivals):
+                outcome = await self._store.store_status(after)
+                if outcome.stored:
+                    self._state.put_stream(outcome.stored)
             match outcome.end:
                 case End.APPLIED if outcome.stored:
                     stored = outcome.stored
-                    self._state.put_stream(stored)
                     self._tell(stored, moves)
                     return [Booked(stored, answer) for answer in answers]
                 case End.STALE:

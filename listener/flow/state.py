@@ -51,9 +51,10 @@ class State:
         self.rounds = Rounds[tuple[StreamKey, str], WorkloadKey](self._ask_for)
         self.queue = KeyQueue[WorkloadKey]()
         self.stream_queue = KeyQueue[StreamKey]()
-        # For each stream tag, the delivery that moved it to where it is, and the one that is about to, by digest: so
-        # that logs, metrics and the workload can name it.
-        self._arrivals: dict[StreamKey, dict[str, dict[str, Arrival]]] = {}
+        # For each stream tag, the delivery that moved it to where it is, so that logs, metrics and the workload can
+        # name it; and the one that is about to.
+        self._arrivals: dict[tuple[StreamKey, str], tuple[str, Arrival]] = {}
+        self._coming: dict[tuple[StreamKey, str], tuple[str, Arrival]] = {}
         self.observer: Observer | None = None
         self._expected: dict[WorkloadKey, tuple[object, ...]] = {}  # what the patch that is under way makes of them
 
@@ -63,8 +64,7 @@ class State:
         if news is None:
             return
         for tag in news.moved:
-            if self.resolve(stream.key, tag) is None:
-                self._arrivals.get(stream.key, {}).pop(tag, None)
+            self._note_arrival(stream.key, tag)
             if self._term.is_on:
                 self.rounds.moved((stream.key, tag))
             else:
@@ -79,8 +79,8 @@ class State:
         wait from now on, which is to be noticed.
         """
         news = self.streams.discard(key)
-        self._arrivals.pop(key, None)
         for tag in news.moved:
+            self._note_arrival(key, tag)
             self._ask_for((key, tag))
         self._wake_streams(news)
         if not self._term.is_on:
@@ -129,17 +129,23 @@ class State:
     def resolve(self, key: StreamKey, tag: str) -> Resolved | None:
         return self.streams.resolve(key, tag)
 
-    def remember_arrival(self, key: StreamKey, tag: str, digest: str, arrival: Arrival) -> None:
-        """Say which delivery brings a tag to a digest. Before that is stored: the watch may show it first."""
-        kept, resolved = {}, self.resolve(key, tag)
-        if resolved and (present := self.arrival(key, tag)):
-            kept[resolved.digest] = present  # it may not be stored
-        self._arrivals.setdefault(key, {})[tag] = {**kept, digest: arrival}
+    @contextmanager
+    def bringing(self, key: StreamKey, arrivals: Mapping[str, tuple[str, Arrival]]) -> Iterator[None]:
+        """Say which tags the write that is under way brings to which digests, and by which deliveries. It ends when its
+        answer is known here; the watch may well show it before.
+        """
+        coming = {(key, tag): arrival for tag, arrival in arrivals.items()}
+        self._coming |= coming
+        try:
+            yield
+        finally:
+            for tag in coming:
+                del self._coming[tag]
 
     def arrival(self, key: StreamKey, tag: str) -> Arrival | None:
         """The delivery that brought the tag's present digest, if it came to this process."""
-        resolved = self.resolve(key, tag)
-        return self._arrivals.get(key, {}).get(tag, {}).get(resolved.digest) if resolved else None
+        found = self._arrivals.get((key, tag))
+        return found[1] if found else None
 
     def delivery_id(self, key: StreamKey, tag: str) -> str | None:
         """The delivery that brought the tag where it is, to whichever process it came: its account names it too."""
@@ -150,6 +156,16 @@ class State:
         if record is None or resolved is None or record.docker_image_reference != resolved.pull_spec:
             return None
         return record.delivery or None
+
+    def _note_arrival(self, key: StreamKey, tag: str) -> None:
+        """A tag resolves to something else than before, or is gone: whatever brought it there is what counts now."""
+        resolved = self.resolve(key, tag)
+        for known in (self._coming, self._arrivals):
+            found = known.get((key, tag))
+            if found and resolved and found[0] == resolved.digest:
+                self._arrivals[key, tag] = found
+                return
+        self._arrivals.pop((key, tag), None)
 
     def _has_moved(self, before: Stream | None, after: Stream, tag: str) -> bool:
         """Tell a move from another generation of the same image. The first sight of a stream is none, but for a stream

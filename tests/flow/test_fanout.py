@@ -349,9 +349,10 @@ async def test_the_patch_names_the_delivery_that_moved_the_tag(world: World) -> 
     """And the time since that delivery is measured."""
     world.put(workload("app"))
     async with running(world):
-        world.state.remember_arrival(WEB, "latest", digest("a"), arrival("the delivery"))
+        delivery = arrival("the delivery")
         await asyncio.sleep(0.5)
-        world.move("a", 1)
+        with world.state.bringing(WEB, {"latest": (digest("a"), delivery)}):
+            world.move("a", 1)
         await world.state.queue.idle()
     [operations] = world.cluster.sent
     assert any('"delivery":"the delivery"' in str(operation["value"]) for operation in operations)

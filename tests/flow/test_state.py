@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from listener.core.kinds import CRON_JOB
+from listener.core.receipts import Arrival
 from listener.core.streams import StreamKey
 from listener.core.workloads import Workload, WorkloadKey
 from listener.flow.state import State, StreamSink, WorkloadSink
@@ -133,38 +134,54 @@ async def test_an_answer_about_an_object_that_was_replaced_is_dropped(state: Sta
     assert found.uid == "new"
 
 
+def bring(state: State, version: int, image: str, by: Arrival) -> None:
+    """A delivery moves the tag `latest`."""
+    with state.bringing(WEB, {"latest": (digest(image), by)}):
+        state.put_stream(stream(version=version, latest=image))
+
+
 async def test_an_arrival_is_told_while_the_tag_is_where_it_brought_it(state: State) -> None:
-    first = arrival("first")
-    state.remember_arrival(WEB, "latest", digest("a"), first)
-    state.put_stream(stream(version=1, latest="a"))
+    bring(state, 1, "a", first := arrival("first"))
     assert state.arrival(WEB, "latest") == first
     assert state.arrival(WEB, "v1") is None
-    state.put_stream(stream(version=2, latest="b"))  # moved by somebody else
-    assert state.arrival(WEB, "latest") is None
-
-
-async def test_an_arrival_is_told_though_its_tag_was_seen_there_before(state: State) -> None:
-    state.put_stream(stream(version=1, latest="a"))
-    assert state.arrival(WEB, "latest") is None
-    state.remember_arrival(WEB, "latest", digest("a"), first := arrival("first"))
+    state.put_stream(stream(version=2, latest="a", v1="b"))  # of which it is no news
     assert state.arrival(WEB, "latest") == first
+    state.put_stream(stream(version=3, latest="b"))  # moved by somebody else
+    assert state.arrival(WEB, "latest") is None
 
 
-async def test_an_arrival_whose_move_was_not_stored_does_not_hide_the_one_before(state: State) -> None:
-    first = arrival("first")
-    state.remember_arrival(WEB, "latest", digest("a"), first)
-    state.put_stream(stream(version=1, latest="a"))
-    for refused in "bcd":
-        state.remember_arrival(WEB, "latest", digest(refused), arrival(refused))
+@pytest.mark.parametrize("by", [None, "second"])
+async def test_an_arrival_is_not_told_of_a_tag_that_came_back_without_it(state: State, by: str | None) -> None:
+    bring(state, 1, "a", arrival("first"))
+    if by:
+        bring(state, 2, "b", arrival(by))
+    else:
+        state.put_stream(stream(version=2, latest="b"))
+    state.put_stream(stream(version=3, latest="a"))  # a rollback
+    assert state.arrival(WEB, "latest") is None
+
+
+async def test_an_arrival_is_told_though_a_late_word_of_the_watch_came_between(state: State) -> None:
+    """The tag was deleted before, which is seen only now; the answer knows better."""
+    bring(state, 1, "a", arrival("first"))
+    with state.bringing(WEB, {"latest": (digest("b"), second := arrival("second"))}):
+        state.put_stream(stream(version=2))
+        state.put_stream(stream(version=3, latest="b"))
+    assert state.arrival(WEB, "latest") == second
+
+
+async def test_an_arrival_whose_move_was_not_stored_is_nothing(state: State) -> None:
+    bring(state, 1, "a", first := arrival("first"))
+    with state.bringing(WEB, {"latest": (digest("b"), arrival("refused"))}):
         assert state.arrival(WEB, "latest") == first
+    assert state.arrival(WEB, "latest") == first
     state.put_stream(stream(version=2, latest="b"))  # by somebody else, long after
     assert state.arrival(WEB, "latest") is None
 
 
 @pytest.mark.parametrize("how", ["stream deleted", "tag deleted"])
 async def test_an_arrival_is_forgotten_with_its_tag(state: State, how: str) -> None:
-    state.remember_arrival(WEB, "latest", digest("a"), arrival())
-    state.put_stream(stream(version=1, latest="a"))
+    bring(state, 1, "a", arrival())
     assert state.arrival(WEB, "latest") is not None
     if how == "stream deleted":
         state.discard_stream(WEB)
