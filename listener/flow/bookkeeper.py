@@ -219,9 +219,8 @@ class Bookkeeper:
                     self._state.put_stream(outcome.stored)
             match outcome.end:
                 case End.APPLIED if outcome.stored:
-                    stored = outcome.stored
-                    self._tell(stored, moves)
-                    return [Booked(stored, answer) for answer in answers]
+                    self._tell(outcome.stored, moves)
+                    return [Booked(outcome.stored, answer) for answer in answers]
                 case End.STALE:
                     await asyncio.sleep(backoff.next())
                     stream = None
