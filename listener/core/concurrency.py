@@ -33,7 +33,7 @@ from typing import Final
 
 _RUNG: Final = 3
 _FIRST: Final = 33  # at once, where nothing is known
-_PAYS: Final = 0.02  # what a doubling must gain, and a half may cost; like all gains here a natural logarithm
+_PAYS: Final = 0.025  # what a doubling must gain, and a half may cost; like all gains here a natural logarithm
 _FEWEST: Final = 32  # completions in a window
 _DROPS: Final = 0.25  # without an answer, for each completion of a window; with more it says nothing
 _USED: Final = 0.7  # of the limit, on the mean; at a limit of 1 our own work between two requests shows
