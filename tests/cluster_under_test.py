@@ -12,6 +12,7 @@ from asyncio import Task
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +24,8 @@ from yarl import URL
 
 if TYPE_CHECKING:
     from listener.sandbox.cluster import Cluster
+
+_SETTLE_SECONDS = 3  # by whole seconds, more than the two of `customresource_handler.go`
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +163,14 @@ def _named(entries: Iterable[Mapping[str, Any]], name: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def sandbox_cluster(
-    folder: Path, *, openshift: bool = False, imports: bool = False
+    folder: Path, *, openshift: bool = False, imports: bool = False, new_kind_seconds: float = 0
 ) -> AsyncIterator[ClusterUnderTest]:
     """Run a fresh sandbox whose kubeconfig is written to `folder`; `openshift` adds types that only OpenShift has,
-    `imports` its ImageStreamImports.
+    `imports` its ImageStreamImports. For `new_kind_seconds` creations of a new kind wait, as on a real server.
     """
     from listener.sandbox.cluster import Cluster  # noqa: PLC0415 - a run on a real cluster does without
 
-    async with Cluster(port=0, openshift=openshift, imports=imports) as sandbox:
+    async with Cluster(openshift=openshift, imports=imports, new_kind_seconds=new_kind_seconds) as sandbox:
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(sandbox.kubeconfig())
         async with running_cluster(kubeconfig, sandbox) as cluster:
@@ -178,7 +181,7 @@ async def sandbox_cluster(
 async def running_cluster(kubeconfig: Path, sandbox: Cluster | None = None) -> AsyncIterator[ClusterUnderTest]:
     """Use the cluster that `kubeconfig` names: make it serve ImageStreams; remove at the end what this test made."""
     async with await config.new_client_from_config(str(kubeconfig)) as api:
-        await _install_image_streams(api)
+        await _install_image_streams(api, settle_seconds=_SETTLE_SECONDS if sandbox is None else 0)
         cluster = ClusterUnderTest(kubeconfig, sandbox, api)
         try:
             yield cluster
@@ -186,8 +189,10 @@ async def running_cluster(kubeconfig: Path, sandbox: Cluster | None = None) -> A
             await cluster._remove()
 
 
-async def _install_image_streams(api: client.ApiClient, timeout_seconds: float = 30.0) -> None:
-    """Create the CRD unless somebody has, and wait until it is served."""
+async def _install_image_streams(api: client.ApiClient, settle_seconds: float, timeout_seconds: float = 30.0) -> None:
+    """Create the CRD unless somebody has, and wait until it has been served for some seconds: real servers hold
+    creations of a kind that is new.
+    """
     definition = yaml.safe_load(files("listener.sandbox").joinpath("imagestreams.yaml").read_text())
     definitions = client.ApiextensionsV1Api(api)
     try:
@@ -198,7 +203,10 @@ async def _install_image_streams(api: client.ApiClient, timeout_seconds: float =
     async with asyncio.timeout(timeout_seconds):
         while True:
             current = await definitions.read_custom_resource_definition(definition["metadata"]["name"])
-            conditions = {condition.type: condition.status for condition in current.status.conditions or ()}
-            if conditions.get("Established") == "True":
-                return
+            conditions = {condition.type: condition for condition in current.status.conditions or ()}
+            found = conditions.get("Established")
+            if found and found.status == "True":
+                age_seconds = (datetime.now(UTC) - found.last_transition_time).total_seconds()
+                if age_seconds >= settle_seconds:
+                    return
             await asyncio.sleep(0.05)

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from listener.edges.cluster import Cluster
 from listener.sandbox.images import make_image, make_index
-from tests.cluster_under_test import ClusterUnderTest
-from tests.end_to_end.objects import PLACEHOLDER, trigger, workload
+from tests.cluster_under_test import ClusterUnderTest, sandbox_cluster
+from tests.end_to_end.objects import PLACEHOLDER, images, trigger, workload
 from tests.end_to_end.parts import SECRET, Api, eventually, free_port, registry, serve
 from tests.real_parts import DockerRegistry, NotificationEndpoint, Skopeo, run
 
@@ -115,3 +116,37 @@ async def test_a_stream_that_names_the_repository_takes_the_push(
         assert await api.history(namespace, "picked", "v1") == []
         (tag,) = (await api.stream(namespace, "whole"))["status"]["tags"]
         assert tag["items"][0]["dockerImageReference"] == f"{host}/team/web@{image.digest}"
+
+
+async def test_pushes_while_the_image_streams_are_just_being_installed_are_taken_in_the_end(
+    docker_registry: Callable[..., DockerRegistry], skopeo: Skopeo, helm: Path, tmp_path: Path
+) -> None:
+    """A real API server holds creations of a kind for two seconds after its definition, longer than a sender waits."""
+    del helm  # looked for here, for the rights of the service
+    port = free_port()
+    endpoint = NotificationEndpoint(f"http://127.0.0.1:{port}/hooks/team", {"Authorization": f"Bearer {SECRET}"})
+    real = docker_registry(endpoint)
+    async with (
+        sandbox_cluster(tmp_path, new_kind_seconds=2) as cluster,
+        await Cluster.connect(kubeconfig=str(cluster.kubeconfig)) as client,
+    ):
+        api = Api(client, cluster)
+        namespace = await cluster.namespace("new")
+        await api.create(workload("Deployment", namespace, "web", trigger("web:latest")))
+        settings = [registry(real.host, integrated=True, insecure=True)]
+        async with serve(cluster, tmp_path, registries=settings, namespaces=[namespace], hooks_port=port) as listener:
+            await listener.ready()
+            pushed = [make_image(f"{namespace} {number}") for number in (1, 2)]
+            for image in pushed:
+                await skopeo.push(image, f"{real.host}/{namespace}/web:latest")
+
+            async def runs_the_last() -> bool:
+                found = await api.workload("Deployment", namespace, "web")
+                return images(found)["web"] == f"{real.host}/{namespace}/web@{pushed[-1].digest}"
+
+            await eventually(runs_the_last, what="the Deployment runs the last image")
+            history = await api.history(namespace, "web", "latest")
+            assert history[0] == pushed[-1].digest
+            assert set(history) <= {image.digest for image in pushed}
+            assert listener.logged("hook.deferred"), "the creation was not held"
+            assert listener.logged("hook.bug") == []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from listener.sandbox.cluster import Cluster
 from tests.sandbox.api import (
     CONFIG_MAPS,
     DEFINITIONS,
@@ -18,6 +20,7 @@ from tests.sandbox.api import (
     config_map,
     definition,
     gadget,
+    serving,
 )
 
 DEFINITION = f"{DEFINITIONS}/gadgets.example.com"
@@ -35,6 +38,22 @@ async def test_is_served_as_soon_as_it_is_defined(api: Api) -> None:
     assert created["status"]["storedVersions"] == ["v1"]
     assert created["spec"]["names"]["singular"] == "gadget"
     assert created["spec"]["names"]["listKind"] == "GadgetList"
+
+
+async def test_creations_wait_while_the_type_is_new_as_on_a_real_server() -> None:
+    clock = asyncio.get_running_loop().time
+    async with serving(Cluster(new_kind_seconds=2)) as api:
+        await api.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+        await api.create(DEFINITIONS, definition())
+        started = clock()
+        await api.create(CONFIG_MAPS, config_map("others"))
+        assert (await api.get(GADGETS)).body["items"] == []
+        assert clock() - started < 1
+        await api.create(GADGETS, gadget("first"))
+        held = clock()
+        assert held - started >= 2
+        await api.create(GADGETS, gadget("second"))
+        assert clock() - held < 1
 
 
 async def test_is_found_by_discovery(gadgets: Api) -> None:

@@ -5,6 +5,7 @@ Pure: the definition is a plain, validated object. Conversion between versions i
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from listener.sandbox.cluster.field_errors import FieldError, not_supported
@@ -96,6 +97,12 @@ def accepted(crd: Object, now: str) -> Object:
             _condition("Established", "InitialNamesAccepted", "the initial names have been accepted", now),
         ]
     return {**crd, "status": status}
+
+
+def age_seconds(crd: Object, now: datetime) -> float:
+    """Return for how long its objects have been served."""
+    conditions = {each["type"]: each for each in crd["status"]["conditions"]}
+    return (now - datetime.fromisoformat(conditions["Established"]["lastTransitionTime"])).total_seconds()
 
 
 def _condition(kind: str, reason: str, message: str, now: str) -> Object:

@@ -40,7 +40,8 @@ class Cluster:
     """A Kubernetes API in this process: `async with Cluster() as cluster`, or `start` and `close`.
 
     Keeps everything in memory. `port` 0 takes a free one. `settle_seconds` is the time after which a changed workload
-    is observed and ready, and a new Pod runs, `bookmark_seconds` the time between the bookmarks of a watch. With
+    is observed and ready, and a new Pod runs, `bookmark_seconds` the time between the bookmarks of a watch. For
+    `new_kind_seconds`, 2 on a real server, creations wait while their custom type has been served for less. With
     `openshift` it serves DeploymentConfigs, BuildConfigs and Builds besides, with `imports` ImageStreamImports.
     `services` maps `NAMESPACE/NAME` to the `HOST:PORT` where a webhook of that Service is reached; it may grow later.
     Once closed, it is not started again.
@@ -52,6 +53,7 @@ class Cluster:
         *,
         settle_seconds: float = 0.2,
         bookmark_seconds: float = 60.0,
+        new_kind_seconds: float = 0.0,
         openshift: bool = False,
         imports: bool = False,
         services: Mapping[str, str] | None = None,
@@ -64,7 +66,9 @@ class Cluster:
         self._verbs = Verbs(self._store, catalog)
         self._admission = Admission(self._verbs, {} if services is None else services)
         users = Users(self._store, self.token)
-        self._server = Server(self._store, catalog, self._verbs, self._admission, users, bookmark_seconds)
+        self._server = Server(
+            self._store, catalog, self._verbs, self._admission, users, bookmark_seconds, new_kind_seconds
+        )
         self._runner: web.ServerRunner | None = None
         self._controllers: Task[None] | None = None
 

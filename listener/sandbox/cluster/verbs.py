@@ -10,6 +10,7 @@ them `reviewed` shows it as it stands at the door of admission, and `is_stale` t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -107,6 +108,11 @@ class Verbs:
         if entry is None:
             raise status.not_found(resource, name)
         return entry
+
+    def age_seconds(self, resource: Resource) -> float:
+        """Return for how long a custom type has been served."""
+        entry = self.store.collection(DEFINITIONS).get("", f"{resource.plural}.{resource.group}")
+        return custom.age_seconds(entry.decode(), datetime.now(UTC)) if entry else math.inf
 
     def create(self, resource: Resource, namespace: str, obj: Object, options: WriteOptions) -> Written:
         return self.commit(self.propose_create(resource, namespace, obj, options))
