@@ -173,6 +173,7 @@ async def serve(
     more is a failure. `module` is what Python runs instead: the same program with something changed in it. `env` is
     added to the environment.
     """
+    assert namespaces or cluster.sandbox, "on a real cluster it would patch what other tests look at"
     rbac = rbac or {}
     folder.mkdir(exist_ok=True)
     config, log = folder / "config.yaml", folder / "serve.log"

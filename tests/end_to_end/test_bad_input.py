@@ -6,6 +6,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.cluster_under_test import ClusterUnderTest
 from tests.end_to_end.objects import PLACEHOLDER, images, trigger, workload
 from tests.end_to_end.parts import Api, eventually, push_event, registry, serve
@@ -14,6 +16,7 @@ HOST = "registry.example.com"
 DIGEST = "sha256:" + "a" * 64
 
 
+@pytest.mark.sandbox_only(reason="it follows every stream there is, those of other tests too")
 async def test_each_bad_delivery_gets_a_clear_answer_and_the_good_push_beside_it_is_stored(
     cluster: ClusterUnderTest, api: Api, tmp_path: Path
 ) -> None:
