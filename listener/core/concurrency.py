@@ -46,7 +46,8 @@ _UP, _DOWN, _CLEAR = 0.5, 1.0, 3.0  # standard errors: to move up, to move down 
 _PATIENCE: Final = 2  # windows between trials of one direction, at first
 _FIRST_PATIENCE: Final = 4  # before the first trial of a fan-out; at a hundred in flight some 1,200 requests
 _LONGEST_PATIENCE: Final = 64
-_SLUMP: Final = 0.5  # 40 % less than usual, in two windows in a row
+_SLUMP: Final = 0.5  # 40 % less than usual
+_SLUMP_SECONDS: Final = 2.0  # from one such window to another; a server's garbage collection is over sooner
 _BAR_SECONDS: Final = 60.0  # how long a limit that was refused is not tried again, at first
 _LONGEST_BAR_SECONDS: Final = 600.0
 _PAUSE_SECONDS: Final = 0.1  # without a request: a fan-out is over, or waits for another pace than the server's
@@ -74,7 +75,7 @@ class Knee:
         self._is_climbing = True
         self._rate: float | None = None  # of the last window at the base
         self._usual: float | None = None  # its running mean
-        self._slumps = 0
+        self._slump_began: float | None = None
         self._patience_up = self._patience_down = self._wait_up = self._wait_down = _PATIENCE
         self._wait_down = _FIRST_PATIENCE
         self.limit = self._first
@@ -172,13 +173,14 @@ class Knee:
         """Take a window at the base for what it says about the server, then see what to try."""
         self._rate = rate
         if self._usual is not None and rate < self._usual - _SLUMP:
-            self._slumps += 1
-            if self._slumps == 2:
+            if self._slump_began is None:
+                self._slump_began = now
+            if now - self._slump_began >= _SLUMP_SECONDS:
                 self._start_anew(self._base // 2)
             else:
                 self._settle()
             return
-        self._slumps = 0
+        self._slump_began = None
         self._usual = rate if self._usual is None else self._usual + 0.2 * (rate - self._usual)
         self._wait_up -= 1
         self._wait_down -= 1
@@ -271,7 +273,7 @@ class Knee:
         self._base = max(1, base)
         self._trial, self._is_climbing = None, True
         self._rate = self._usual = None
-        self._slumps = 0
+        self._slump_began = None
         self._patience_up = self._patience_down = self._wait_up = self._wait_down = _PATIENCE
         self._evidence.clear()
         self._go(self._base)
