@@ -119,10 +119,12 @@ async def test_a_stream_that_names_the_repository_takes_the_push(
 
 
 async def test_pushes_while_the_image_streams_are_just_being_installed_are_taken_in_the_end(
-    docker_registry: Callable[..., DockerRegistry], skopeo: Skopeo, helm: Path, tmp_path: Path
+    docker_registry: Callable[..., DockerRegistry],
+    skopeo: Skopeo,
+    helm: Path,  # noqa: ARG001 - it renders the rights of the service
+    tmp_path: Path,
 ) -> None:
     """A real API server holds creations of a kind for two seconds after its definition, longer than a sender waits."""
-    del helm  # looked for here, for the rights of the service
     port = free_port()
     endpoint = NotificationEndpoint(f"http://127.0.0.1:{port}/hooks/team", {"Authorization": f"Bearer {SECRET}"})
     real = docker_registry(endpoint)

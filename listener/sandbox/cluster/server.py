@@ -254,7 +254,7 @@ class Server:
             builds, written = self._verbs.instantiate(resource, asked.namespace or "", obj, options)
             return self._written(request, Target(builds, asked.namespace), answer, written)
         if self._new_kind_seconds and resource.custom and self._verbs.age_seconds(resource) < self._new_kind_seconds:
-            await asyncio.sleep(self._new_kind_seconds)  # however old it is: so does `customresource_handler.go`
+            await asyncio.sleep(self._new_kind_seconds)  # all of it, as `customresource_handler.go` does
         namespace = asked.namespace or ""
         written = await self._admission.write(lambda: self._verbs.propose_create(resource, namespace, obj, options))
         return self._written(request, asked, answer, written)
