@@ -40,3 +40,24 @@ async def test_what_only_the_mutant_breaks_bites(tmp_path: Path) -> None:
         world.promise(not world.program.without, "it holds")
 
     await tried(broken, without=ANYTHING, folder=tmp_path)
+
+
+async def test_a_mutant_is_hurried_only_to_what_it_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another promise it may keep late: the machine has two services to run."""
+    monkeypatch.setattr("tests.faults.world._LONGER_SECONDS", 0.1)
+
+    async def broken(world: World) -> None:
+        if world.program.without:
+            await world.truth.wait()
+        looks = iter(range(20))  # some 0.4 s
+
+        async def late() -> bool:
+            return not world.program.without or next(looks, None) is None
+
+        async def never() -> bool:
+            return not world.program.without
+
+        await world.until(late, "something else")
+        await world.until(never, "it holds")
+
+    await tried(broken, without=ANYTHING, folder=tmp_path)

@@ -38,9 +38,13 @@ class BrokenPromise(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The service: without what a mutation takes out ("": the true one), and with shorter waits."""
+    """The service: without what a mutation takes out ("": the true one), and with shorter waits.
+
+    `breaks` is the promise that cannot be kept without that: a pattern that is found in the words of it.
+    """
 
     without: str = ""
+    breaks: str = ""
     shorter: Sequence[str] = ()
 
     @property
@@ -82,12 +86,15 @@ class World:
             raise BrokenPromise(what)
 
     async def until(self, look: Look, what: str) -> None:
-        """Wait for what is to come. The true program is given its time; a mutant longer than that one took."""
+        """Wait for what is to come. The true program is given its time, and a mutant too, for what it does not break;
+        for what it breaks it is given a little longer than the true one took.
+        """
         clock = asyncio.get_running_loop().time
+        breaks = self.program.breaks and re.search(self.program.breaks, what)
         started, judged, seen = clock(), None, None
         while not (seen := await look()):
             now = clock()
-            if self.program.without and self.truth.is_set():
+            if breaks and self.truth.is_set():
                 judged = judged or now + _LONGER_SECONDS
             if now > started + PATIENCE_SECONDS or (judged and now > judged):
                 raise BrokenPromise(f"{what}; last seen: {seen!r}")
@@ -233,8 +240,8 @@ async def tried(
 ) -> None:
     """Play a scenario on the true program, and at the same time on each that is `without` something.
 
-    The first keeps its promises. `without` maps each mutation to the promise that it breaks: a pattern that is found in
-    the words of it. Of several only the first is tried, unless `LISTENER_MUTANTS` is `all`.
+    The first keeps its promises. `without` maps each mutation to the promise that it breaks, as a pattern. Of several
+    only the first is tried, unless `LISTENER_MUTANTS` is `all`.
     """
     truth = asyncio.Event()
     mutants = list(without.items())[: None if os.environ.get("LISTENER_MUTANTS") == "all" else 1]
@@ -249,7 +256,7 @@ async def tried(
 
     async def bite(mutation: str, breaks: str) -> None:
         try:
-            await play(Program(mutation, shorter))
+            await play(Program(mutation, breaks, shorter))
         except BrokenPromise as broken:
             assert re.search(breaks, str(broken)), f"{mutation} breaks another promise than {breaks!r}: {broken}"  # noqa: PT017
             return
