@@ -35,12 +35,15 @@ _RUNG: Final = 3
 _FIRST: Final = 33  # at once, where nothing is known
 _PAYS: Final = 0.025  # what a doubling must gain, and a half may cost; like all gains here a natural logarithm
 _FEWEST: Final = 32  # completions in a window
+_SHORTEST_SECONDS: Final = 0.1  # of a window; in less it tells in which batches answers were read
 _DROPS: Final = 0.25  # without an answer, for each completion of a window; with more it says nothing
 _USED: Final = 0.7  # of the limit, on the mean; at a limit of 1 our own work between two requests shows
 
-_LOOKS: Final = 6  # that one trial may add
+_LOOKS: Final = 6  # that one trial may take
+_FEWEST_LOOKS: Final = 4  # before the limit is lowered
 _REMEMBERED: Final = 12  # looks at one pair of limits
 _SCATTER: Final = 0.06  # of the looks at a quiet server; what is seen outweighs it
+_STEADY: Final = 0.25  # the most by which the base may change under a look
 _UP, _DOWN, _CLEAR = 0.5, 1.0, 3.0  # standard errors: to move up, to move down or not at all, to be sure of it
 
 _PATIENCE: Final = 2  # windows between trials of one direction, at first
@@ -156,7 +159,11 @@ class Knee:
             self._trial = None  # the base itself is not what it was
             self._hold(now, rate)
         else:
-            trial.add(trial.seen - (self._rate + rate) / 2)
+            gain = trial.seen - (self._rate + rate) / 2
+            if abs(rate - self._rate) <= _STEADY or gain < -_SLUMP:
+                trial.add(gain)
+            else:
+                trial.pass_over()  # a garbage collection began or ended: it would tell of that
             self._rate = rate
             self._conclude(now, trial)
 
@@ -333,14 +340,14 @@ class _Window:
 
     @property
     def is_complete(self) -> bool:
-        return self._left == 0
+        return self._left <= 0 and self._began is not None and self._now - self._began >= _SHORTEST_SECONDS
 
     def rate(self) -> float | None:
         """The logarithm of the completions in a second; None: the limit was not used."""
         elapsed = self._now - (self._now if self._began is None else self._began)
         if elapsed <= 0 or self._used < _USED * self._limit * elapsed:
             return None
-        return math.log(self._completions / elapsed)
+        return math.log((self._completions - self._left) / elapsed)
 
 
 class _Trial:
@@ -362,10 +369,14 @@ class _Trial:
         self._looks.append(gain if self.is_up else -gain)
         self._left -= 1
 
+    def pass_over(self) -> None:
+        """A look that tells nothing."""
+        self._left -= 1
+
     def verdict(self) -> bool | None:
         """Whether the limit is to be the base; None: look again."""
         margin = self._margin()
-        if margin > (_UP if self.is_up else _DOWN):
+        if margin > (_UP if self.is_up else _DOWN) and (self.is_up or len(self._looks) >= _FEWEST_LOOKS):
             return True
         if margin < -_DOWN or self._left == 0:
             return False
@@ -376,8 +387,10 @@ class _Trial:
         return abs(self._margin()) > _CLEAR
 
     def _margin(self) -> float:
-        """By how many standard errors the mean gain is above the threshold."""
+        """By how many standard errors the mean gain is above the threshold; 0 without a look."""
         count = len(self._looks)
+        if count == 0:
+            return 0.0
         mean = math.fsum(self._looks) / count
         squares = math.fsum((look - mean) ** 2 for look in self._looks)
         variance = (3 * _SCATTER**2 + squares) / (count + 2)  # as if three earlier looks had scattered so

@@ -1,8 +1,9 @@
 """It finds what the server bears: first whole servers, simulated; then the single rules.
 
 The servers are of the kinds that there are. `BUSY` is a real API server on two cores that it shared with a controller
-manager, as measured (patches a second by patches in flight); `FLAT` is one whose two cores are all there is; `DISK`
-commits in groups, so latency stays 10 ms until fifty are in flight; `FAR` is 80 ms away.
+manager, as measured (patches a second by patches in flight); `QUICK` is about one without that, as it is between two
+garbage collections; `FLAT` is one whose two cores are all there is; `DISK` commits in groups, so latency stays 10 ms
+until fifty are in flight; `FAR` is 80 ms away.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import pytest
 from listener.core.concurrency import Knee
 
 BUSY = {1: 199, 2: 271, 4: 310, 8: 340, 16: 375, 32: 390, 64: 407, 100: 430}
+QUICK = {1: 250, 2: 400, 4: 520, 11: 650, 33: 680, 100: 702}
 FLAT = {1: 200, 2: 380, 4: 400, 100: 400}
 DISK = {1: 100, 50: 5000, 100: 5000}
 FAR = {1: 12.5, 100: 1250}
@@ -168,7 +170,7 @@ def best(server: Server, requests: int, seed: int) -> float:
         pytest.param(Server(FLAT, 0.03), (2, 33), 1.06, id="flat: a few do as well as a hundred"),
         pytest.param(Server(FLAT, 0.15), (2, 50), 1.06, id="flat and noisy"),
         pytest.param(Server(FLAT, 0.03, fails=60), (2, 33), 1.06, id="flat, and one of sixty fails"),
-        pytest.param(Server(FLAT, 0.03, fails=10), (2, 33), 1.06, id="flat, and one of ten fails"),
+        pytest.param(Server(FLAT, 0.03, fails=10), (2, 60), 1.06, id="flat, and one of ten fails"),
         pytest.param(Server(BUSY, 0.03, fails=10), (64, 100), 1.04, id="busy, and one of ten fails"),
         pytest.param(Server(DISK, 0.03), (50, 100), 1.04, id="group commit"),
         pytest.param(Server(DISK, 0.15), (50, 100), 1.06, id="group commit, noisy"),
@@ -253,6 +255,26 @@ def test_a_server_that_collects_its_garbage_has_not_become_slower() -> None:
     for seed in SEEDS:
         found = run(Server(rates, 0.03, collects=7.0), Knee(CEILING), 10_000, seed)
         assert CEILING // 2 not in found.limits, "it was halved"
+
+
+@pytest.mark.parametrize(
+    ("server", "slowest"),
+    [
+        pytest.param(Server(BUSY, 0.15, collects=2.9), 1.03, id="busy"),
+        pytest.param(Server(QUICK, 0.05, collects=2.9), 1.01, id="quick"),
+        pytest.param(Server(QUICK, 0.2, collects=2.9), 1.01, id="quick and noisy"),
+    ],
+)
+def test_that_a_garbage_collection_begins_or_ends_during_a_trial_says_nothing_about_it(
+    server: Server, slowest: float
+) -> None:
+    """They take half of the time here, as they do on an API server with some thousand workloads and two cores."""
+    times = [
+        run(server, Knee(CEILING), 10_000, seed).seconds / run(server, Fixed(CEILING), 10_000, seed).seconds
+        for seed in SEEDS
+    ]
+    assert statistics.median(times) <= slowest
+    assert max(times) <= slowest + 0.01
 
 
 def test_what_was_learnt_serves_the_next_fan_out() -> None:
