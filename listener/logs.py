@@ -29,8 +29,12 @@ def configure(level: str, log_format: str) -> None:
     if as_json:
         # Never with the local variables: there the secrets are.
         tracebacks = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
-        rendered: list[Any] = [tracebacks, _dump]
-        ours: list[Any] = [tracebacks, _dump_bytes]
+
+        def render(logger: Any, method: str, event: Any) -> bytes:
+            return _encoder.encode(tracebacks(logger, method, event) if "exc_info" in event else event)
+
+        rendered: list[Any] = [render, _as_text]
+        ours: list[Any] = [render]
         factory: Any = structlog.BytesLoggerFactory(sys.stderr.buffer)  # a line for each patch: it must cost little
     else:
         ours = rendered = [
@@ -60,9 +64,6 @@ def _stamp(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
-def _dump(_logger: Any, _method: str, event: dict[str, Any]) -> str:
-    return _encoder.encode(event).decode()
-
-
-def _dump_bytes(_logger: Any, _method: str, event: dict[str, Any]) -> bytes:
-    return _encoder.encode(event)
+def _as_text(_logger: Any, _method: str, line: Any) -> str:
+    text: str = line.decode()
+    return text

@@ -80,7 +80,7 @@ class Plan(NamedTuple):
     """What to do for a workload: start something, then patch it. Nothing, if there are no changes.
 
     `problems` keep triggers from acting. `waits` tells that a trigger's tag points at nothing yet, `left` are the
-    targets that were left to somebody else.
+    targets that were left to somebody else. `why` is what triggered the last of the changes.
     """
 
     changes: tuple[ImageChange, ...] = ()
@@ -89,6 +89,7 @@ class Plan(NamedTuple):
     problems: tuple[str, ...] = ()
     waits: bool = False
     left: tuple[str, ...] = ()
+    why: Why | None = None
 
 
 @lru_cache(maxsize=1024)  # a fan-out asks for the same few thousands of times
@@ -102,11 +103,14 @@ def set_image(path: str, name: str, before: str, after: str) -> tuple[Operation,
     failed test means look again. So a patch that was long on its way undoes nothing that was done meanwhile; only where
     no image was, none can be tested.
     """
-    tests = [(field, value) for field, value in (("name", name), ("image", before)) if value]
+    image = f"{path}/image"
+    named = ({"op": "test", "path": f"{path}/name", "value": name},) if name else ()
+    if not before:
+        return (*named, {"op": "add", "path": image, "value": after})  # RFC 6902 refuses to replace what is not there
     return (
-        *({"op": "test", "path": f"{path}/{field}", "value": value} for field, value in tests),
-        # RFC 6902 refuses to replace what is not there.
-        {"op": "replace" if before else "add", "path": f"{path}/image", "value": after},
+        *named,
+        {"op": "test", "path": image, "value": before},
+        {"op": "replace", "path": image, "value": after},
     )
 
 
@@ -120,7 +124,7 @@ def because(changes: Sequence[ImageChange], last: Why, view: View) -> Mapping[st
     found = {LAST_TRIGGERED: last.text}
     if view.change_cause:
         # Each move once, however many containers follow it.
-        moves = dict.fromkeys(f"{change.stream}:{change.tag} -> {change.after}" for change in changes)
+        moves = dict.fromkeys([f"{change.stream}:{change.tag} -> {change.after}" for change in changes])
         found[CHANGE_CAUSE] = ", ".join(moves)
     return found
 

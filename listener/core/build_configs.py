@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
-from listener.core.actions import ImageChange, Plan, Start, View
+from listener.core.actions import ImageChange, Plan, Start, View, Why, why
 from listener.core.kinds import Kind
 from listener.core.streams import Resolved, StreamKey
 from listener.core.triggers import Trigger, Triggers, stream_tag
@@ -65,9 +66,10 @@ def read(spec: Mapping[str, Any], status: Mapping[str, Any], *, namespace: str) 
     return Triggers(tuple(valid), tuple(problems))
 
 
-def plan(workload: Workload, kind: Kind, view: View) -> Plan:
+def plan(workload: Workload, kind: Kind, view: View, *, now: datetime) -> Plan:
     """Plan the request for a build, if a trigger's tag moved since the last one. A tag that is nothing yet waits."""
     fired: list[tuple[BuildTrigger, Resolved]] = []
+    last: Why | None = None
     waits = False
     for trigger in workload.triggers.valid:
         assert isinstance(trigger, BuildTrigger)  # noqa: S101 - as this form of kind is read
@@ -78,12 +80,13 @@ def plan(workload: Workload, kind: Kind, view: View) -> Plan:
             waits = True
         elif resolved.pull_spec != trigger.last:
             fired.append((trigger, resolved))
+            last = why(trigger.stream, trigger.tag, resolved, now, view)
     changes = tuple(
         ImageChange("", trigger.last, resolved.pull_spec, trigger.stream, trigger.tag, resolved.digest)
         for trigger, resolved in fired
     )
     start = Start(kind.api_version, kind.plural, workload.key.name, "instantiate", _request(workload, kind, fired))
-    return Plan(changes, (), start if fired else None, workload.triggers.problems, waits)
+    return Plan(changes, (), start if fired else None, workload.triggers.problems, waits, why=last)
 
 
 def _strategy_source(spec: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -33,7 +33,8 @@ def complete(
         plan, last = _with_lookups(plan, workload, kind, view, last, now, leave)
     if last is None:
         return plan
-    return plan._replace(operations=(*plan.operations, *explain(workload, because(plan.changes, last, view))))
+    explained = explain(workload, because(plan.changes, last, view))
+    return plan._replace(operations=(*plan.operations, *explained), why=last)
 
 
 def _with_lookups(

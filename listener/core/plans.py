@@ -28,6 +28,6 @@ def _plan(workload: Workload, kind: Kind, view: View, now: datetime, leave: Coll
         case Form.DEPLOYMENT_CONFIG:
             return deployment_configs.plan(workload, kind, view, now=now, leave=leave)
         case Form.BUILD_CONFIG:
-            return build_configs.plan(workload, kind, view)
+            return build_configs.plan(workload, kind, view, now=now)
         case Form.RUN:
             return runs.plan(workload, kind, view, now=now)

@@ -72,7 +72,7 @@ def plan(workload: Workload, kind: Kind, view: View, *, now: datetime) -> Plan:
     name = run_name(workload, record.number)
     text = json.dumps({**last.fields, "run": name, "number": record.number, "images": images}, separators=(",", ":"))
     start = Start(kind.runs.api_version, kind.runs.plural, name, "", _run(workload, kind.runs, name, text, parameters))
-    return Plan(tuple(changes), _remember(workload, text), start, workload.triggers.problems)
+    return Plan(tuple(changes), _remember(workload, text), start, workload.triggers.problems, why=last)
 
 
 def catch_up(workload: Workload, text: str | None) -> tuple[Operation, ...]:

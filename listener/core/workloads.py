@@ -78,10 +78,10 @@ class Workload:
     def planned_with(self, images: Mapping[str, str]) -> tuple[object, ...]:
         """The same, once the containers of those names have those images."""
         containers, init_containers = (
-            tuple(Container(found.name, images.get(found.name, found.image)) for found in section)
+            tuple([Container(found.name, images[found.name]) if found.name in images else found for found in section])
             for section in (self.containers, self.init_containers)
         )
-        lookups = tuple(found for found in self.lookups if found.container not in images)
+        lookups = tuple([found for found in self.lookups if found.container not in images])
         return self.triggers, containers, init_containers, self.record, lookups
 
     def find(self, name: str) -> Place | None:

@@ -77,11 +77,9 @@ class Contests:
 
     def leave(self, key: WorkloadKey, left: Mapping[str, Contest]) -> Mapping[str, Contest]:
         """Take note of what is left to the other side now; return what of it is new."""
-        before = self._left.get(key, {})
+        before = self._left.pop(key, {})
         if left:
             self._left[key] = left
-        else:
-            self._left.pop(key, None)
         return {name: contest for name, contest in left.items() if before.get(name) != contest}
 
     def counts(self) -> Mapping[str, int]:

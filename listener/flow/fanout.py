@@ -221,12 +221,13 @@ class FanOut:
 
     async def _look(self, key: WorkloadKey) -> bool:
         """Tell whether it came to an end; False: nothing was done yet, for no patch may be sent now."""
-        kind = self._kinds[key.kind]
-        found = self._plan(key, kind)
-        if found is None:
+        workload, kind = self._state.workloads.get(key), self._kinds[key.kind]
+        if workload is None:
             self._forget(key)
             return True
-        workload, plan = found
+        lost = self._state.contests.lost(key)
+        leave = {(name, contest.image) for name, contest in lost.items()}
+        plan = plans.plan(workload, kind, self._view, now=self._now(), leave=leave)
         if self._comes_again(key, plan):
             return True
         is_asked_for = kind.form is Form.BUILD_CONFIG and self._built.get(key) == _asked(workload, plan)
@@ -237,7 +238,6 @@ class FanOut:
         self._state.rounds.begun(key)
         self._tell_problems(workload, kind, plan)
         self._tell_missing(workload, kind)
-        lost = self._state.contests.lost(key)
         newly_left = self._state.contests.leave(key, {name: lost[name] for name in plan.left})
         if plan.left:
             self._ledger.left(key)
@@ -256,18 +256,10 @@ class FanOut:
         rounds = self._state.rounds
         return bool(plan.changes) and all(rounds.comes_again((c.stream, c.tag), key) for c in plan.changes)
 
-    def _plan(self, key: WorkloadKey, kind: Kind) -> tuple[Workload, Plan] | None:
-        workload = self._state.workloads.get(key)
-        if workload is None:
-            return None
-        lost = {(name, contest.image) for name, contest in self._state.contests.lost(key).items()}
-        return workload, plans.plan(workload, kind, self._view, now=self._now(), leave=lost)
-
     async def _act(self, workload: Workload, kind: Kind, plan: Plan, admission: Admission) -> None:
-        key, last = workload.key, plan.changes[-1]  # which the workload's annotations name too
-        trace, delivery = self._trace(last.stream, last.tag), self._state.delivery_id(last.stream, last.tag)
-        step, names = "start" if plan.start else "patch", key._asdict()
-        with self._tracer.span(step, trace, **names, delivery=delivery or "") as span:
+        key = workload.key
+        trace, delivery = (plan.why.trace, plan.why.delivery) if plan.why else ("", "")
+        with self._tracer.span("start" if plan.start else "patch", trace, **key._asdict(), delivery=delivery) as span:
             if plan.start:
                 await self._start(workload, kind, plan, plan.start, admission, span)
                 return
@@ -421,13 +413,13 @@ class FanOut:
         if not changes:
             return
         self._ledger.patched(workload.key, [change for change in changes if not change.is_lookup])
-        moved = "; ".join(f"{c.target or kind.name}: {c.before or 'no image'} -> {c.after}" for c in changes)
+        moved = "; ".join([f"{c.target or kind.name}: {c.before or 'no image'} -> {c.after}" for c in changes])
         log.info("workload.patched", workload=str(workload.key), changes=moved)
         self._notify(workload, kind, Reason.IMAGE_TRIGGERED, f"{self._reason(changes, put_back)}; {moved}")
 
     def _reason(self, changes: Sequence[ImageChange], put_back: Collection[str]) -> str:
         """Say why, once for each tag."""
-        return ", ".join(dict.fromkeys(f"{c.stream}:{c.tag} {self._what_happened(c, put_back)}" for c in changes))
+        return ", ".join(dict.fromkeys([f"{c.stream}:{c.tag} {self._what_happened(c, put_back)}" for c in changes]))
 
     def _what_happened(self, change: ImageChange, put_back: Collection[str]) -> str:
         if change.is_lookup:

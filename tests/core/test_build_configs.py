@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from listener.core import build_configs
-from listener.core.actions import ImageChange, Plan, Start, View
+from listener.core.actions import ImageChange, Plan, Start, View, Why
 from listener.core.build_configs import BuildTrigger
 from listener.core.kinds import BUILD_CONFIG
 from listener.core.streams import Resolved, StreamKey
 from listener.core.triggers import Triggers
 from listener.core.workloads import Workload, WorkloadKey
+
+NOW = datetime(2026, 11, 23, 2, 38, 6, tzinfo=UTC)
 
 BASE, TOOLS = StreamKey("shop", "base"), StreamKey("ci", "tools")
 NEW_BASE = Resolved("r.io/shop/base@sha256:new", "sha256:new", 4)
@@ -54,7 +57,7 @@ def workload(found: Triggers) -> Workload:
 
 def plan(found: Triggers, tags: Mapping[tuple[StreamKey, str], Resolved] = TAGS) -> Plan:
     view = View(lambda stream, tag: tags.get((stream, tag)), lambda *_: None)
-    return build_configs.plan(workload(found), BUILD_CONFIG, view)
+    return build_configs.plan(workload(found), BUILD_CONFIG, view, now=NOW)
 
 
 # What the triggers say
@@ -169,6 +172,7 @@ def test_the_whole_request_for_a_build() -> None:
                 ],
             },
         ),
+        why=Why(BASE, "latest", 4, "sha256:new", NOW, "", ""),
     )
 
 

@@ -12,7 +12,7 @@ import jsonpatch
 import pytest
 
 from listener.core import deployment_configs
-from listener.core.actions import CHANGE_CAUSE, LAST_TRIGGERED, ImageChange, Plan, View
+from listener.core.actions import CHANGE_CAUSE, LAST_TRIGGERED, ImageChange, Plan, View, Why
 from listener.core.deployment_configs import ConfigTrigger
 from listener.core.kinds import DEPLOYMENT_CONFIG
 from listener.core.streams import Resolved, StreamKey
@@ -244,6 +244,7 @@ def test_the_whole_patch_of_a_first_rollout() -> None:
                 "value": f"shop/web:latest -> {NEW_WEB.pull_spec}",
             },
         ),
+        why=Why(WEB, "latest", 4, "sha256:new", NOW, "", ""),
     )
 
 

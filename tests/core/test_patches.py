@@ -11,7 +11,7 @@ import jsonpatch
 import pytest
 
 from listener.core import patches
-from listener.core.actions import CHANGE_CAUSE, LAST_TRIGGERED, ImageChange, Plan, View
+from listener.core.actions import CHANGE_CAUSE, LAST_TRIGGERED, ImageChange, Plan, View, Why
 from listener.core.kinds import KINDS, Kind
 from listener.core.streams import Resolved, StreamKey
 from listener.core.triggers import ContainerTrigger, Triggers
@@ -92,6 +92,7 @@ def test_the_whole_patch_of_one_container() -> None:
                 "value": "shop/web:latest -> r.io/shop/web@sha256:new",
             },
         ),
+        why=Why(WEB, "latest", 4, "sha256:new", datetime(2026, 11, 23, 0, 38, 6, tzinfo=UTC), "d-1", ""),
     )
 
 
