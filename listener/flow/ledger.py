@@ -36,6 +36,8 @@ log = structlog.get_logger()
 
 _INTERVAL_SECONDS = 3
 """Between two writes of one stream's records, and how long patches hold one up."""
+_REST_SECONDS = 0.25
+"""Without patches, before records are written: a push that follows at once has to wait for no write of the stream."""
 _STALLED_SECONDS = 600
 """Without anything happening; as long as a Deployment waits before it says that it makes no progress."""
 _LONGEST_SECONDS = 3600
@@ -48,6 +50,8 @@ class Work(Protocol):
     """What goes before records."""
 
     async def idle(self) -> None: ...
+
+    async def quiet(self, seconds: float) -> None: ...
 
     def __contains__(self, key: WorkloadKey) -> bool: ...
 
@@ -237,7 +241,7 @@ class Ledger:
             await self._something_due()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_INTERVAL_SECONDS):
-                    await self._work.idle()
+                    await self._work.quiet(_REST_SECONDS)
             now = _clock()
             for key in [key for key, due in self._dirty.items() if due <= now]:
                 await self._write(key)

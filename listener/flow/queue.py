@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
@@ -33,6 +34,7 @@ class KeyQueue(Generic[K]):
         self._takers: deque[asyncio.Future[None]] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._idle_since = -math.inf
         self._settled = asyncio.Event()
         self._settled.set()
 
@@ -82,8 +84,7 @@ class KeyQueue(Generic[K]):
         self._due.pop(key, None)
         for owner in self._waiting.pop(key, ()):
             self._leave(owner, key)
-        if not self._waiting and not self._running:
-            self._idle.set()
+        self._rest()
 
     async def take(self) -> K:
         """Wait for a key. Whoever takes it must say `done`."""
@@ -137,16 +138,29 @@ class KeyQueue(Generic[K]):
         self._settle()
         if key in self._again:
             self.add(key, self._again.pop(key))
-        if not self._waiting and not self._running:
-            self._idle.set()
+        self._rest()
 
     async def idle(self) -> None:
         """Wait until no key waits and none is being worked on. Delayed keys are not waited for."""
         await self._idle.wait()
 
+    async def quiet(self, seconds: float) -> None:
+        """Wait until it has been idle for so long: what comes next may come at once."""
+        while True:
+            await self.idle()
+            left = self._idle_since + seconds - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            await asyncio.sleep(left)
+
     async def settled(self) -> None:
         """Wait until no key is being worked on."""
         await self._settled.wait()
+
+    def _rest(self) -> None:
+        if not self._waiting and not self._running and not self._idle.is_set():
+            self._idle.set()
+            self._idle_since = asyncio.get_running_loop().time()
 
     def _settle(self) -> None:
         if not self._running:

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -26,6 +27,7 @@ from listener.flow.leadership import Endless, Term, during
 log = structlog.get_logger()
 
 _LONGEST_ADVICE_SECONDS = 60
+_REST_SECONDS = 0.25  # without patches: the next push may come at once
 
 
 class EventStore(Protocol):
@@ -39,7 +41,7 @@ class EventStore(Protocol):
 class Work(Protocol):
     """What goes before Events."""
 
-    async def idle(self) -> None: ...
+    async def quiet(self, seconds: float) -> None: ...
 
 
 class Meter(Protocol):
@@ -112,7 +114,7 @@ class Recorder:
         while True:
             await self._arrived.wait()
             if self._term.is_on:
-                await during(self._term, self._work.idle)
+                await during(self._term, partial(self._work.quiet, _REST_SECONDS))
             notice, pending = (self._warnings or self._news).popitem(last=False)
             if not self._warnings and not self._news:
                 self._arrived.clear()

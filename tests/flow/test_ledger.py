@@ -220,6 +220,23 @@ def round_off(record: FanOutRecord) -> FanOutRecord:
     return replace(record, first_rolled_out=record.first_rolled_out[:19], last_rolled_out=record.last_rolled_out[:19])
 
 
+async def test_a_push_that_follows_at_once_waits_for_no_record(cluster: Cluster) -> None:
+    fill(cluster, 20, image=pull_spec("a"))
+    clock = asyncio.get_running_loop().time
+    took = []
+    async with running(Process(cluster)) as process:
+        await asyncio.sleep(5)
+        for letter in "bcdefghij":
+            began = clock()
+            await process.push(letter)
+            took.append(clock() - began)
+            await process.state.queue.idle()
+            await asyncio.sleep(0.005)  # half of what a write takes
+        assert took == pytest.approx([0.01] * 9)
+        await asyncio.sleep(5)
+        assert counts(last(cluster)) == {"matched": 20, "patched": 20, "rollouts": 20}
+
+
 async def test_who_is_paused_or_right_already_or_waits_is_counted_apart(cluster: Cluster) -> None:
     fill(cluster, 3, image=pull_spec("a"))
     refusal: Outcome[Workload] = Outcome(End.REFUSED, message="not now")

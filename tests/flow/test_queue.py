@@ -170,6 +170,27 @@ async def test_idle_waits_for_what_waits_and_what_is_worked_on_but_not_for_delay
     await asyncio.wait_for(idle, 1)
 
 
+async def test_quiet_waits_until_it_has_been_idle_for_so_long() -> None:
+    queue = KeyQueue[str]()
+    began = clock()
+    await queue.quiet(5)
+    assert clock() == began  # nothing was ever asked for
+    queue.add("a")
+    quiet = asyncio.create_task(queue.quiet(5))
+    await asyncio.sleep(10)
+    queue.done(await queue.take())
+    await asyncio.sleep(4)
+    queue.add("a")
+    await asyncio.sleep(3)
+    ended = clock()
+    queue.done(await queue.take())
+    await quiet
+    assert clock() == ended + 5
+    await asyncio.sleep(1)
+    await queue.quiet(5)
+    assert clock() == ended + 6  # it still is
+
+
 async def test_timers_that_were_voided_do_not_pile_up() -> None:
     queue = KeyQueue[str]()
     for _ in range(1000):
