@@ -11,7 +11,8 @@ can get. Only its answers tell which it is, so:
   later, as if it was lost.
 - *Hold*, and try the rungs below and above now and then. A trial goes back and forth between the two limits, so that
   what changes by itself falls on both sides alike, until the mean of its looks stands out from their scatter. What
-  earlier trials of the same two limits saw counts too. A trial that is lost is repeated ever later.
+  earlier trials of the same two limits saw counts too. A trial that is lost is repeated ever later. Less must be sure
+  to do as well: a look at a server that collects its garbage may be off by half.
 - *Climb* again after a cut, by a rung at a time, as long as a rung pays.
 - *Back down.* A refusal halves the limit, once for all that was sent before, and bars the way back for a while. At a
   limit that is used, less throughput is more latency: where that lasts it halves the limit too, and what was learnt
@@ -40,11 +41,11 @@ _DROPS: Final = 0.25  # without an answer, for each completion of a window; with
 _USED: Final = 0.7  # of the limit, on the mean; at a limit of 1 our own work between two requests shows
 
 _LOOKS: Final = 6  # that one trial may take
-_FEWEST_LOOKS: Final = 4  # before the limit is lowered
-_REMEMBERED: Final = 12  # looks at one pair of limits
+_FEWEST_LOOKS: Final = 6  # before the limit is lowered
+_REMEMBERED: Final = 24  # looks at one pair of limits
 _SCATTER: Final = 0.06  # of the looks at a quiet server; what is seen outweighs it
 _STEADY: Final = 0.25  # the most by which the base may change under a look
-_UP, _DOWN, _CLEAR = 0.5, 1.0, 3.0  # standard errors: to move up, to move down or not at all, to be sure of it
+_UP, _DOWN, _LOST, _CLEAR = 0.5, 1.5, 1.0, 3.0  # standard errors: to move up or down, or not at all; to be sure of it
 
 _PATIENCE: Final = 2  # windows between trials of one direction, at first
 _FIRST_PATIENCE: Final = 4  # before the first trial of a fan-out; at a hundred in flight some 1,200 requests
@@ -378,7 +379,7 @@ class _Trial:
         margin = self._margin()
         if margin > (_UP if self.is_up else _DOWN) and (self.is_up or len(self._looks) >= _FEWEST_LOOKS):
             return True
-        if margin < -_DOWN or self._left == 0:
+        if margin < -_LOST or self._left == 0:
             return False
         return None
 
