@@ -86,6 +86,8 @@ class Meter(Protocol):
 
 
 class Recorder(Protocol):
+    def has_room(self) -> bool: ...
+
     def record(self, notice: Notice) -> None: ...
 
 
@@ -259,7 +261,8 @@ class FanOut:
     async def _act(self, workload: Workload, kind: Kind, plan: Plan, admission: Admission) -> None:
         key = workload.key
         trace, delivery = (plan.why.trace, plan.why.delivery) if plan.why else ("", "")
-        with self._tracer.span("start" if plan.start else "patch", trace, **key._asdict(), delivery=delivery) as span:
+        step, (kind_label, namespace, name) = "start" if plan.start else "patch", key
+        with self._tracer.span(step, trace, kind=kind_label, namespace=namespace, name=name, delivery=delivery) as span:
             if plan.start:
                 await self._start(workload, kind, plan, plan.start, admission, span)
                 return
@@ -415,7 +418,8 @@ class FanOut:
         self._ledger.patched(workload.key, [change for change in changes if not change.is_lookup])
         moved = "; ".join([f"{c.target or kind.name}: {c.before or 'no image'} -> {c.after}" for c in changes])
         log.info("workload.patched", workload=str(workload.key), changes=moved)
-        self._notify(workload, kind, Reason.IMAGE_TRIGGERED, f"{self._reason(changes, put_back)}; {moved}")
+        if self._recorder.has_room():  # most of a large fan-out has none
+            self._notify(workload, kind, Reason.IMAGE_TRIGGERED, f"{self._reason(changes, put_back)}; {moved}")
 
     def _reason(self, changes: Sequence[ImageChange], put_back: Collection[str]) -> str:
         """Say why, once for each tag."""

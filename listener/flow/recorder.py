@@ -93,6 +93,13 @@ class Recorder:
     def __len__(self) -> int:
         return len(self._warnings) + len(self._news)
 
+    def has_room(self) -> bool:
+        """Whether a piece of news would be taken now. One that would not counts as dropped: it need not be written."""
+        if len(self) < self._queue_limit:
+            return True
+        self._drop()
+        return False
+
     def record(self, notice: Notice) -> None:
         """Ask for an Event. Returns at once. Where there is no room, a warning takes that of the last piece of news."""
         now = self._now()
@@ -102,8 +109,7 @@ class Recorder:
             known.last = now
             return
         if len(self) >= self._queue_limit:
-            self._dropped += 1
-            self._meter.event_dropped()
+            self._drop()
             if line is self._news or not self._news:
                 return
             self._news.popitem()
@@ -143,6 +149,10 @@ class Recorder:
             if len(self._sent) > self._remembered:
                 self._sent.popitem(last=False)
         return outcome
+
+    def _drop(self) -> None:
+        self._dropped += 1
+        self._meter.event_dropped()
 
     def _tell_dropped(self) -> None:
         if self._dropped:

@@ -488,6 +488,9 @@ class Notices:
 
     given: list[Notice] = field(default_factory=list)
 
+    def has_room(self) -> bool:
+        return True
+
     def record(self, notice: Notice) -> None:
         self.given.append(notice)
 
