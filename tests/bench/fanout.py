@@ -41,7 +41,7 @@ _PATIENCE_SECONDS = 600
 _PROFILE = "/debug/pprof/heap"
 _PROFILE_TIMEOUT = aiohttp.ClientTimeout(total=60)
 _SENT = "listener_patches_total"
-_PATCHED = b'"workload.patched"'
+_PATCHED = b'"event":"workload.patched"'
 
 
 @dataclass(slots=True)
@@ -128,8 +128,8 @@ async def push_to_all(world: World, running: Service, workloads: int, number: in
                 left = workloads / (patched + 1) - 1  # times what it has taken until now
                 taken = time.perf_counter() - started
                 await asyncio.sleep(max(_SHORTEST_LOOK_SECONDS, min(left / 4, 0.2) * taken))
-                *lines, rest = (rest + log.read()).split(b"\n")
-                patched += sum(_PATCHED in line for line in lines)
+                lines, end, rest = (rest + log.read()).rpartition(b"\n")
+                patched += (lines + end).count(_PATCHED)
 
 
 async def _patched(world: World, workloads: int, number: int) -> bool:
