@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Protocol
 
 import structlog
@@ -27,7 +26,6 @@ from listener.flow.leadership import Endless, Term, during
 log = structlog.get_logger()
 
 _LONGEST_ADVICE_SECONDS = 60
-_REST_SECONDS = 0.25  # without patches: the next push may come at once
 
 
 class EventStore(Protocol):
@@ -41,7 +39,7 @@ class EventStore(Protocol):
 class Work(Protocol):
     """What goes before Events."""
 
-    async def quiet(self, seconds: float) -> None: ...
+    async def idle(self) -> None: ...
 
 
 class Meter(Protocol):
@@ -120,7 +118,7 @@ class Recorder:
         while True:
             await self._arrived.wait()
             if self._term.is_on:
-                await during(self._term, partial(self._work.quiet, _REST_SECONDS))
+                await during(self._term, self._work.idle)
             notice, pending = (self._warnings or self._news).popitem(last=False)
             if not self._warnings and not self._news:
                 self._arrived.clear()

@@ -133,20 +133,6 @@ async def test_work_that_comes_in_between_goes_first(events: FakeEvents, work: K
         assert len(events.kept) == before
 
 
-async def test_work_that_follows_at_once_goes_first_too(events: FakeEvents, work: KeyQueue[str], meter: Meter) -> None:
-    async with running(events, work, meter) as recorder:
-        for _ in range(20):
-            work.add("a workload")
-            recorder.record(notice())
-            key = await work.take()
-            await asyncio.sleep(1)
-            work.done(key)
-            await asyncio.sleep(0.1)
-        assert events.kept == {}
-        await asyncio.sleep(1)
-        assert events.counts() == [("it moved", 20)]
-
-
 async def test_sends_no_more_than_so_many_a_second(events: FakeEvents, work: KeyQueue[str], meter: Meter) -> None:
     async with running(events, work, meter, per_second=5) as recorder:
         for number in range(50):
