@@ -86,7 +86,10 @@ class Meter(Protocol):
 
 
 class Recorder(Protocol):
-    def has_room(self) -> bool: ...
+    @property
+    def is_full(self) -> bool: ...
+
+    def drop(self) -> None: ...
 
     def record(self, notice: Notice) -> None: ...
 
@@ -418,7 +421,9 @@ class FanOut:
         self._ledger.patched(workload.key, [change for change in changes if not change.is_lookup])
         moved = "; ".join([f"{c.target or kind.name}: {c.before or 'no image'} -> {c.after}" for c in changes])
         log.info("workload.patched", workload=str(workload.key), changes=moved)
-        if self._recorder.has_room():  # most of a large fan-out has none
+        if self._recorder.is_full:  # as for most of a large fan-out
+            self._recorder.drop()
+        else:
             self._notify(workload, kind, Reason.IMAGE_TRIGGERED, f"{self._reason(changes, put_back)}; {moved}")
 
     def _reason(self, changes: Sequence[ImageChange], put_back: Collection[str]) -> str:

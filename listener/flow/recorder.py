@@ -91,12 +91,10 @@ class Recorder:
     def __len__(self) -> int:
         return len(self._warnings) + len(self._news)
 
-    def has_room(self) -> bool:
-        """Whether a piece of news would be taken now. One that would not counts as dropped: it need not be written."""
-        if len(self) < self._queue_limit:
-            return True
-        self._drop()
-        return False
+    @property
+    def is_full(self) -> bool:
+        """Whether a piece of news would be dropped now: then it need not be written, only counted (`drop`)."""
+        return len(self) >= self._queue_limit
 
     def record(self, notice: Notice) -> None:
         """Ask for an Event. Returns at once. Where there is no room, a warning takes that of the last piece of news."""
@@ -106,13 +104,18 @@ class Recorder:
             known.count += 1
             known.last = now
             return
-        if len(self) >= self._queue_limit:
-            self._drop()
+        if self.is_full:
+            self.drop()
             if line is self._news or not self._news:
                 return
             self._news.popitem()
         line[notice] = _Pending(1, now, now)
         self._arrived.set()
+
+    def drop(self) -> None:
+        """Count a notice that is left out."""
+        self._dropped += 1
+        self._meter.event_dropped()
 
     async def run(self) -> None:
         while True:
@@ -147,10 +150,6 @@ class Recorder:
             if len(self._sent) > self._remembered:
                 self._sent.popitem(last=False)
         return outcome
-
-    def _drop(self) -> None:
-        self._dropped += 1
-        self._meter.event_dropped()
 
     def _tell_dropped(self) -> None:
         if self._dropped:

@@ -184,9 +184,9 @@ def test_ten_thousand_requests_settle_where_more_would_not_pay(
     ("server", "most"),
     [
         pytest.param(Server(FLAT, 0.03), 33, id="quiet"),
-        pytest.param(Server(FLAT, 0.15), 75, id="noisy"),
+        pytest.param(Server(FLAT, 0.15), 50, id="noisy"),
         pytest.param(Server(FLAT, 0.03, fails=60), 33, id="one of sixty fails"),
-        pytest.param(Server(FLAT, 0.03, fails=10), 50, id="one of ten fails"),
+        pytest.param(Server(FLAT, 0.03, fails=10), 33, id="one of ten fails"),
     ],
 )
 def test_where_a_few_do_as_well_as_a_hundred_that_is_found_out_in_time(server: Server, most: int) -> None:

@@ -487,9 +487,11 @@ class Notices:
     """A recorder that keeps what it is given."""
 
     given: list[Notice] = field(default_factory=list)
+    dropped: int = 0
+    is_full: bool = False
 
-    def has_room(self) -> bool:
-        return True
+    def drop(self) -> None:
+        self.dropped += 1
 
     def record(self, notice: Notice) -> None:
         self.given.append(notice)

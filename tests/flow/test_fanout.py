@@ -118,6 +118,16 @@ async def test_every_kind_of_workload_in_every_namespace_is_brought_to_its_tag(w
     assert world.throttle.in_flight == 0
 
 
+async def test_events_for_which_there_is_no_room_are_counted_and_the_workloads_patched(world: World) -> None:
+    keys = [world.put(workload(f"web-{n}")) for n in range(3)]
+    world.notices.is_full = True
+    async with running(world):
+        world.move("a", 1)
+        await world.state.queue.idle()
+    assert {world.image(key) for key in keys} == {pull_spec("a")}
+    assert (world.notices.given, world.notices.dropped) == ([], 3)
+
+
 def from_shop(path: tuple[str, ...]) -> str:
     return (
         '[{"from":{"kind":"ImageStreamTag","namespace":"shop","name":"web:latest"},'

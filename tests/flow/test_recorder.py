@@ -211,21 +211,23 @@ async def test_what_does_not_fit_is_dropped_counted_and_said(
     assert [line["count"] for line in logs if line["event"] == "events.dropped"] == [15]
 
 
-async def test_what_would_not_fit_need_not_be_written_and_counts_as_dropped(
+async def test_what_is_not_even_written_is_counted_and_said(
     events: FakeEvents, work: KeyQueue[str], meter: Meter
 ) -> None:
     with capture_logs() as logs:
-        async with running(events, work, meter, queue_limit=10) as recorder:
+        async with running(events, work, meter, queue_limit=1) as recorder:
+            was_full = [recorder.is_full]
             work.add("busy")
-            for number in range(25):
-                if recorder.has_room():
-                    recorder.record(notice(f"{number}"))
+            recorder.record(notice())
+            was_full.append(recorder.is_full)
+            for _ in range(3):
+                recorder.drop()
             work.done(await work.take())
-            await asyncio.sleep(60)
-            assert recorder.has_room()
-    assert [message for message, _ in events.counts()] == [f"{number}" for number in range(10)]
-    assert meter.dropped == 15
-    assert [line["count"] for line in logs if line["event"] == "events.dropped"] == [15]
+            await asyncio.sleep(1)
+            was_full.append(recorder.is_full)
+    assert was_full == [False, True, False]
+    assert meter.dropped == 3
+    assert [line["count"] for line in logs if line["event"] == "events.dropped"] == [3]
 
 
 async def test_a_warning_goes_before_the_rest_and_takes_its_place(
